@@ -1,0 +1,11 @@
+//! The worker that trains: it owns the data, the network and the thread pool, and talks to the page by messages only.
+//! Built twice, with threads and without; `www/worker.js` chooses.
+
+use wasm_bindgen::prelude::*;
+
+#[cfg(feature = "threads")]
+pub use wasm_bindgen_rayon::init_thread_pool;
+
+/// Starts listening to the page. To be called once, when the thread pool, if there is one, is ready.
+#[wasm_bindgen]
+pub fn start() {}

@@ -1,0 +1,162 @@
+//! The messages between the page and its engine: plain serde types, no logic.
+//! Each travels as one structured-clone object with a `type` field; bytes travel as `Uint8Array`.
+
+pub use qnn_core::cost;
+pub use qnn_core::spec;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use spec::NetworkSpec;
+
+/// What the page asks of the engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum ToEngine {
+    /// Sets the spec. Where its hidden layers are those of the present network, what was learned stays
+    /// and training goes on under the new settings; else a new network is made.
+    Configure { spec: NetworkSpec },
+    /// Trains until `Pause`.
+    Train,
+    /// Stops after the step under way.
+    Pause,
+    /// Trains one step, then pauses.
+    Step,
+    /// Forgets what was learned: a new network of the present spec.
+    Reset,
+    /// Loads data and goes on with it; the present data stays until the new is whole.
+    UseData { source: DataSource },
+    /// What the visitor has drawn: pen strokes of (x, y) points, the pad being the unit square with y
+    /// pointing down. Answered by `Answer`, again and again while the network learns, until it changes.
+    Draw { strokes: Vec<Vec<(f32, f32)>> },
+    /// Goes on from a `Checkpoint` of an engine that died.
+    Restore {
+        #[serde(with = "serde_bytes")]
+        checkpoint: Vec<u8>,
+    },
+    /// Times the kernels; answered by `Benchmarked`.
+    Benchmark,
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum DataSource {
+    /// Digits drawn by the program, endless.
+    Procedural,
+    /// The four MNIST files: beside the page, else from a public mirror.
+    Mnist,
+    /// IDX files that the visitor dropped, gzipped or not, in any order.
+    Files { files: Vec<NamedFile> },
+}
+
+/// A file the visitor dropped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamedFile {
+    pub name: String,
+    pub bytes: ByteBuf,
+}
+
+/// What the engine tells the page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum FromEngine {
+    /// The engine listens. Sent once, before anything else.
+    Ready {
+        /// Threads that train; 1 in the build without threads.
+        threads: u32,
+    },
+    /// The data now in use.
+    DataReady { data: DataSummary },
+    /// Data on its way: what is being done, and how much of it, 0 to 1.
+    DataProgress { what: String, fraction: f32 },
+    /// Something asked for could not be done; all is as it was before. One sentence for the visitor.
+    Refused { message: String },
+    /// A network stands at `step`: new (0), restored, or paused.
+    State { training: bool, step: u32, epoch: f32 },
+    /// Steps trained since the last such message; at most one message a frame.
+    Progress {
+        steps: Vec<StepPoint>,
+        /// Epochs trained, with the fraction of the present one.
+        epoch: f32,
+        /// Images trained a second over the last second or so, evaluation not counted.
+        images_per_second: f32,
+    },
+    /// The whole test set was answered.
+    Evaluated {
+        step: u32,
+        epoch: f32,
+        loss: f32,
+        /// Share answered rightly, 0 to 1.
+        accuracy: f32,
+    },
+    /// A few test images with the present network's answers.
+    TestStrip {
+        width: u32,
+        height: u32,
+        digits: Vec<TestDigit>,
+    },
+    /// The present network's answer to what was drawn; `None` for an empty pad.
+    Answer { answer: Option<DrawnAnswer> },
+    /// All that is needed to go on after an engine's death; sent after every evaluation.
+    Checkpoint {
+        #[serde(with = "serde_bytes")]
+        checkpoint: Vec<u8>,
+    },
+    /// Speeds of the kernels on this machine.
+    Benchmarked { rows: Vec<BenchmarkRow> },
+}
+
+/// What is known of the data in use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataSummary {
+    /// "procedural digits", "MNIST" (its checksums agree), "Fashion-MNIST" or "your files".
+    pub name: String,
+    /// Training images; `None` where they are endless.
+    pub train_images: Option<u32>,
+    pub test_images: u32,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// One training step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepPoint {
+    /// Counts from 1.
+    pub step: u32,
+    pub loss: f32,
+    /// Share of the batch answered rightly, 0 to 1.
+    pub accuracy: f32,
+}
+
+/// A test image and what the network says of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TestDigit {
+    /// `[height, width]`, 0 is paper, 255 is ink.
+    pub pixels: ByteBuf,
+    pub label: u8,
+    pub answer: u8,
+}
+
+/// The answer to a drawing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DrawnAnswer {
+    /// The drawing as the network sees it: scaled and centred as MNIST does it, `[height, width]`.
+    pub pixels: ByteBuf,
+    pub answer: u8,
+    /// A share for each class, summing to 1: the softmax of the logits.
+    pub shares: Vec<f32>,
+}
+
+/// The measured speed of one kernel on one shape.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BenchmarkRow {
+    /// For instance `xnor_popcount simd128`.
+    pub kernel: String,
+    /// Batch rows, output units, inputs.
+    pub shape: (u32, u32, u32),
+    pub threads: u32,
+    /// Multiply-accumulates a second, in units of 10^9; the median of several runs.
+    pub giga_macs_per_second: f32,
+}
