@@ -627,6 +627,6 @@ mod tests {
         third.receive(ToEngine::Restore {
             checkpoint: vec![1, 2, 3],
         });
-        assert!(refusals(&third.take_messages())[0].contains("damaged"));
+        assert!(refusals(&third.take_messages())[0].contains("not a checkpoint"));
     }
 }
