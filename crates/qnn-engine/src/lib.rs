@@ -8,4 +8,9 @@ pub use wasm_bindgen_rayon::init_thread_pool;
 
 /// Starts listening to the page. To be called once, when the thread pool, if there is one, is ready.
 #[wasm_bindgen]
-pub fn start() {}
+pub fn start(threads: u32) {
+    let page: web_sys::DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
+    let ready = qnn_protocol::FromEngine::Ready { threads };
+    let ready = serde_wasm_bindgen::to_value(&ready).expect("plain numbers");
+    page.post_message(&ready).expect("a plain object");
+}
