@@ -24,7 +24,8 @@ async function answer(event) {
     const cache = await caches.open(CACHE);
     let response;
     try {
-        response = await fetch(event.request);
+        // Asks the host whether its copy is still good: an old engine and a new page would not understand each other.
+        response = await fetch(event.request, { cache: "no-cache" });
     } catch (error) {
         response = await cache.match(event.request);
         if (!response) throw error;
