@@ -31,7 +31,7 @@ const ISOLATION = {
 
 /**
  * Serves a folder as a plain host of files does.
- * `isolated`: with the headers that isolate; `at`: the path it lies under; `without(path)`: true for files to hide.
+ * `isolated`: with the headers that isolate; `at`: the path it lies under; `without(path)`: true, or a promise of it, for files to hide.
  * Gives `url`, the address of the page, and `close()`. `url + BLANK` is an empty page of the same host.
  */
 export async function serve({ folder = DIST, isolated = false, at = "/", without = () => false } = {}) {
@@ -43,7 +43,7 @@ export async function serve({ folder = DIST, isolated = false, at = "/", without
             "content-type": TYPES[extname(file)] ?? "application/octet-stream",
             ...(isolated && ISOLATION),
         };
-        const there = pathname.startsWith(at) && !without(path);
+        const there = pathname.startsWith(at) && !(await without(path));
         if (there && path === BLANK) {
             response.writeHead(200, headers).end('<!doctype html><title>Blank</title><link rel="icon" href="data:,">');
         } else if (there && (await stat(file).catch(() => null))?.isFile()) {
