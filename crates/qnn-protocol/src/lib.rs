@@ -72,7 +72,11 @@ pub enum FromEngine {
     /// Something asked for could not be done; all is as it was before. One sentence for the visitor.
     Refused { message: String },
     /// A network stands at `step`: new (0), restored, or paused.
-    State { training: bool, step: u32, epoch: f32 },
+    State {
+        training: bool,
+        step: u32,
+        epoch: f32,
+    },
     /// Steps trained since the last such message; at most one message a frame.
     Progress {
         steps: Vec<StepPoint>,
