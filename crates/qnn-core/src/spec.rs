@@ -266,8 +266,8 @@ impl Preset {
             activation_bits: Bits::ONE,
             loss: Loss::SquaredHinge,
             optimizer: Optimizer::Adam,
-            learning_rate: 0.003,
-            learning_rate_decay: 0.8,
+            learning_rate: 0.03,
+            learning_rate_decay: 0.7,
             batch_size: 100,
             seed: 1,
         }

@@ -1,0 +1,11 @@
+//! Packed formats: what a bit means and how rows are padded is said here, once.
+//! No arithmetic on them lives here; that is `kernels`.
+//!
+//! In a matrix of signs, bit 1 is +1 (x >= 0) and bit 0 is -1. Rows are padded with zero bits to a whole
+//! number of 128-bit vectors, on both sides of a product alike, so padding always agrees and counts nothing.
+
+mod matrix;
+mod planes;
+
+pub use matrix::{BitMatrix, BitRows};
+pub use planes::{BitPlanes, Encoding};

@@ -1,0 +1,172 @@
+//! `BitPlanes`: a matrix of small integers, a `BitMatrix` for each binary digit.
+//! The integers' meaning as real numbers (their scale) belongs to the quantizer.
+
+use super::{BitMatrix, BitRows};
+use std::ops::Range;
+
+/// How binary digits b_0, b_1 ... make an integer: offset + sum of coefficient_i b_i.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// One digit: 2 b - 1, so -1 or +1.
+    Sign,
+    /// Two's complement of 2 to 8 digits: the highest counts -2^(k-1).
+    TwosComplement(u8),
+    /// Unsigned, 8 digits: pixels.
+    Unsigned8,
+}
+
+impl Encoding {
+    /// Number of binary digits.
+    pub fn digits(self) -> usize {
+        match self {
+            Encoding::Sign => 1,
+            Encoding::TwosComplement(digits) => digits as usize,
+            Encoding::Unsigned8 => 8,
+        }
+    }
+
+    /// What digit `digit` counts.
+    pub fn coefficient(self, digit: usize) -> i32 {
+        match self {
+            Encoding::Sign => 2,
+            Encoding::TwosComplement(digits) if digit + 1 == digits as usize => -(1 << digit),
+            _ => 1 << digit,
+        }
+    }
+
+    /// The integer whose digits are all zero.
+    pub fn offset(self) -> i32 {
+        match self {
+            Encoding::Sign => -1,
+            _ => 0,
+        }
+    }
+
+    /// The integer with these binary digits.
+    pub fn decode(self, code: u8) -> i32 {
+        (0..self.digits()).fold(self.offset(), |sum, digit| {
+            sum + self.coefficient(digit) * i32::from(code >> digit & 1)
+        })
+    }
+}
+
+/// A matrix of small integers, `[rows, columns]`, as one [`BitMatrix`] a binary digit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BitPlanes {
+    encoding: Encoding,
+    planes: Vec<BitMatrix>,
+    /// For each row the sum of its integers, their offsets not counted.
+    digit_sums: Vec<i32>,
+}
+
+impl BitPlanes {
+    /// Packs integers given by their binary digits; `codes` gives the codes of a row, `columns` of them.
+    pub fn pack<Codes: Iterator<Item = u8>>(
+        encoding: Encoding,
+        rows: usize,
+        columns: usize,
+        codes: impl Fn(usize) -> Codes + Sync,
+    ) -> BitPlanes {
+        macro_rules! pack {
+            ($($digits:literal)*) => {
+                match encoding.digits() {
+                    $($digits => BitMatrix::pack::<$digits, _>(rows, columns, codes).into(),)*
+                    digits => unreachable!("no encoding has {digits} digits"),
+                }
+            };
+        }
+        let planes: Vec<BitMatrix> = pack!(1 2 3 4 5 6 7 8);
+        let digit_sums = (0..rows)
+            .map(|row| {
+                let counts = planes.iter().map(|plane| plane.count_ones(row) as i32);
+                (0..)
+                    .zip(counts)
+                    .map(|(digit, ones)| encoding.coefficient(digit) * ones)
+                    .sum()
+            })
+            .collect();
+        BitPlanes {
+            encoding,
+            planes,
+            digit_sums,
+        }
+    }
+
+    /// How digits make integers.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.digit_sums.len()
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.planes[0].columns()
+    }
+
+    /// The integer at `row`, `column`.
+    pub fn get(&self, row: usize, column: usize) -> i32 {
+        (0..)
+            .zip(&self.planes)
+            .fold(self.encoding.offset(), |sum, (digit, plane)| {
+                sum + self.encoding.coefficient(digit) * i32::from(plane.get(row, column))
+            })
+    }
+
+    /// Each digit's coefficient and the rows of `range` of its plane.
+    pub(crate) fn digits(&self, range: Range<usize>) -> impl Iterator<Item = (i32, BitRows<'_>)> {
+        (0..).zip(&self.planes).map(move |(digit, plane)| {
+            (
+                self.encoding.coefficient(digit),
+                plane.view().slice(range.clone()),
+            )
+        })
+    }
+
+    /// For each row the sum of its integers, their offsets not counted.
+    pub(crate) fn digit_sums(&self) -> &[i32] {
+        &self.digit_sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_cover_their_ranges() {
+        let range = |encoding: Encoding| {
+            let codes = 0..1u16 << encoding.digits();
+            let mut values: Vec<i32> = codes.map(|code| encoding.decode(code as u8)).collect();
+            values.sort_unstable();
+            values
+        };
+        assert_eq!(range(Encoding::Sign), [-1, 1]);
+        assert_eq!(range(Encoding::TwosComplement(2)), [-2, -1, 0, 1]);
+        assert_eq!(
+            range(Encoding::TwosComplement(8)),
+            (-128..=127).collect::<Vec<_>>()
+        );
+        assert_eq!(range(Encoding::Unsigned8), (0..=255).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn integers_survive_packing() {
+        let codes: Vec<u8> = (0..3 * 130).map(|index| (index * 7 % 16) as u8).collect();
+        let planes = BitPlanes::pack(Encoding::TwosComplement(4), 3, 130, |row| {
+            codes[row * 130..][..130].iter().copied()
+        });
+        for row in 0..3 {
+            let mut sum = 0;
+            for column in 0..130 {
+                let expected = planes.encoding().decode(codes[row * 130 + column]);
+                assert_eq!(planes.get(row, column), expected);
+                sum += expected;
+            }
+            assert_eq!(planes.digit_sums()[row], sum);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The products everything else stands on: bits by bits, small integers by small integers, floats by floats.
+//! Each operation has one public function, a list of twins that compute the same, and a scalar reference that
+//! a student can read. Intrinsics live in `wasm32` and `x86_64` and nowhere else.
+//!
+//! Twins agree bit for bit. Integers do so by nature; floats because every output element is one sum, added in
+//! the order of its terms, without fused multiply-adds. So no result depends on the machine or on threads.
+
+mod float;
+mod popcount;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm32;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
+pub use popcount::{
+    BinaryKernel, binary_kernels, binary_product, binary_product_with, integer_product,
+    integer_product_scalar,
+};
+
+use std::sync::LazyLock;
+
+/// A product is cut among threads when it has at least this many elementary steps.
+/// Below, handing it over costs more than it saves.
+const PARALLEL_STEPS: usize = 1 << 16;
+
+/// The kernels that training uses here: the last, fastest twin of each list.
+static BEST_BINARY: LazyLock<BinaryKernel> =
+    LazyLock::new(|| *binary_kernels().last().unwrap_or(&popcount::SCALAR));
+static BEST_FLOAT: LazyLock<FloatKernel> =
+    LazyLock::new(|| *float_kernels().last().unwrap_or(&float::PORTABLE));

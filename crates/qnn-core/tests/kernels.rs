@@ -1,0 +1,186 @@
+//! Every kernel of this machine against its scalar reference, over random shapes, ragged ones among them.
+//! Runs natively and, through wasm-bindgen-test, in a browser.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use qnn_core::bits::{BitMatrix, BitPlanes, Encoding};
+use qnn_core::kernels::*;
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+#[cfg(target_arch = "wasm32")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+/// Row lengths around a word, a vector and the 31 vectors that fill a byte, and whatever else.
+fn columns() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        prop::sample::select(vec![
+            1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 784, 3967, 3968, 3969, 4096
+        ]),
+        1usize..600,
+    ]
+}
+
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed | 1;
+    std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    })
+    .take(count)
+    .collect()
+}
+
+fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value))
+where
+    S::Value: std::fmt::Debug,
+{
+    let config = Config {
+        cases: 200,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    // The same cases on every machine: no test may pass here and fail there.
+    let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let outcome = TestRunner::new_with_rng(config, random).run(&strategy, |case| {
+        property(case);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn binary_products_agree_with_the_reference() {
+    check(
+        (0usize..12, 0usize..12, columns(), any::<u64>(), -3i32..4),
+        |(a_rows, b_rows, columns, seed, scale)| {
+            let a = BitMatrix::from_signs(a_rows, columns, &noise(seed, a_rows * columns));
+            let b = BitMatrix::from_signs(b_rows, columns, &noise(seed ^ 0x5555, b_rows * columns));
+            let mut expected = vec![7; a_rows * b_rows];
+            for row in 0..a_rows {
+                for unit in 0..b_rows {
+                    let differ =
+                        (0..columns).filter(|column| a.get(row, *column) != b.get(unit, *column));
+                    expected[row * b_rows + unit] += scale * differ.count() as i32;
+                }
+            }
+            for kernel in binary_kernels() {
+                let mut sums = vec![7; a_rows * b_rows];
+                binary_product_with(kernel, a.view(), b.view(), scale, &mut sums);
+                assert_eq!(sums, expected, "{}", kernel.name);
+            }
+        },
+    );
+}
+
+#[test]
+fn large_binary_products_on_all_threads_agree_with_the_reference() {
+    let (a, b) = (noise(1, 101 * 1000), noise(2, 67 * 1000));
+    let (a, b) = (
+        BitMatrix::from_signs(101, 1000, &a),
+        BitMatrix::from_signs(67, 1000, &b),
+    );
+    let products = binary_kernels().into_iter().map(|kernel| {
+        let mut sums = vec![0; 101 * 67];
+        binary_product_with(kernel, a.view(), b.view(), 1, &mut sums);
+        sums
+    });
+    let products: Vec<_> = products.collect();
+    assert!(products.len() > 1 && products.iter().all(|sums| *sums == products[0]));
+}
+
+fn encoding() -> impl Strategy<Value = Encoding> {
+    prop_oneof![
+        Just(Encoding::Sign),
+        (2u8..=8).prop_map(Encoding::TwosComplement),
+        Just(Encoding::Unsigned8)
+    ]
+}
+
+#[test]
+fn integer_products_agree_with_the_reference() {
+    check(
+        (
+            1usize..6,
+            1usize..10,
+            1usize..300,
+            any::<u64>(),
+            encoding(),
+            encoding(),
+        ),
+        |(a_rows, b_rows, columns, seed, a_encoding, b_encoding)| {
+            let pack = |rows: usize, seed: u64, encoding: Encoding| {
+                let codes: Vec<u8> = noise(seed, rows * columns)
+                    .iter()
+                    .map(|x| ((x + 1.0) / 2.0 * (1 << encoding.digits()) as f32) as u8)
+                    .collect();
+                BitPlanes::pack(encoding, rows, columns, |row| {
+                    codes[row * columns..][..columns].to_vec().into_iter()
+                })
+            };
+            let (a, b) = (
+                pack(a_rows, seed, a_encoding),
+                pack(b_rows, !seed, b_encoding),
+            );
+            let rows = a_rows / 3..a_rows;
+            assert_eq!(
+                integer_product(&a, rows.clone(), &b),
+                integer_product_scalar(&a, rows, &b)
+            );
+        },
+    );
+}
+
+/// Bit for bit: every twin adds the same terms in the same order.
+#[test]
+fn float_products_agree_with_the_reference() {
+    check(
+        (0usize..11, 0usize..20, 0usize..70, any::<u64>()),
+        |(rows, columns, terms, seed)| {
+            let (a, b) = (noise(seed, rows * terms), noise(!seed, terms * columns));
+            let mut expected = vec![0.0f32; rows * columns];
+            for row in 0..rows {
+                for column in 0..columns {
+                    for term in 0..terms {
+                        expected[row * columns + column] +=
+                            a[row * terms + term] * b[term * columns + column];
+                    }
+                }
+            }
+            for kernel in float_kernels() {
+                let mut out = vec![f32::NAN; rows * columns];
+                let a = |row: usize, term: usize| a[row * terms + term];
+                float_product_with(
+                    kernel,
+                    terms,
+                    columns,
+                    a,
+                    |term, column| b[term * columns + column],
+                    &mut out,
+                );
+                assert_eq!(out, expected, "{}", kernel.name);
+            }
+        },
+    );
+}
+
+#[test]
+fn large_float_products_on_all_threads_agree_with_the_reference() {
+    let (a, b) = (noise(1, 130 * 300), noise(2, 300 * 95));
+    let products = float_kernels().into_iter().map(|kernel| {
+        let mut out = vec![0.0; 130 * 95];
+        float_product_with(
+            kernel,
+            300,
+            95,
+            |row, term| a[row * 300 + term],
+            |term, column| b[term * 95 + column],
+            &mut out,
+        );
+        out
+    });
+    let products: Vec<_> = products.collect();
+    assert!(products.len() > 1 && products.iter().all(|out| *out == products[0]));
+}
