@@ -20,7 +20,7 @@ use crate::controls::{
     BitSlider, DataChoice, DataOption, Field, Form, RunControls, Settings, starts_anew,
 };
 use crate::draw_pad::{DrawPad, Strokes};
-use crate::engine::{Checkpoint, Engine, Report};
+use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::figures::{Figures, Run, WeightSize};
 use crate::format;
 use crate::history::{Evaluation, History};
@@ -75,9 +75,10 @@ pub struct App {
 
     form: Form,
     training: bool,
+    /// The source of the data in use.
     source: DataSource,
-    /// The source of the data in use, to fall back to where another cannot be had.
-    source_in_use: DataSource,
+    /// The source that was asked for and is not in use yet.
+    source_to_come: Option<DataSource>,
     strokes: Strokes,
 
     data: Option<DataSummary>,
@@ -90,7 +91,10 @@ pub struct App {
     answer: Option<DrawnAnswer>,
 
     alert: Option<String>,
+    /// What is happening, in a sentence to be seen.
     status: String,
+    /// The last such sentence that was worth to be read out.
+    announcement: String,
     announced_at: f64,
     dragging: bool,
 }
@@ -117,7 +121,7 @@ impl Component for App {
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
-            source_in_use: DataSource::Procedural,
+            source_to_come: None,
             strokes: Strokes::new(),
             data: None,
             loading: None,
@@ -129,6 +133,7 @@ impl Component for App {
             answer: None,
             alert: None,
             status: "Starting the engine.".into(),
+            announcement: String::new(),
             announced_at: f64::NEG_INFINITY,
             dragging: false,
         }
@@ -136,13 +141,12 @@ impl Component for App {
 
     fn update(&mut self, _: &Context<Self>, message: Message) -> bool {
         match message {
-            Message::Engine(Report::Said {
-                messages,
-                checkpoint,
-            }) => {
-                self.checkpoint = checkpoint.or(self.checkpoint.take());
-                for message in messages {
-                    self.hear(message);
+            Message::Engine(Report::Said(all)) => {
+                for said in all {
+                    match said {
+                        Said::Message(message) => self.hear(message),
+                        Said::Checkpoint(checkpoint) => self.checkpoint = Some(checkpoint),
+                    }
                 }
             }
             Message::Engine(Report::Died(reason)) => self.engine_died(&reason),
@@ -274,7 +278,8 @@ impl Component for App {
                                 <span>{ "over training steps" }</span>
                             </figcaption>
                         </figure>
-                        <p id="status" role="status">{ &self.status }</p>
+                        <p id="status">{ &self.status }</p>
+                        <p class="unseen" role="status">{ &self.announcement }</p>
                         if let Some(strip) = &self.strip {
                             <h3>{ "Test digits and its answers" }</h3>
                             <TestStrip strip={strip.clone()} />
@@ -290,7 +295,7 @@ impl Component for App {
                         <h2 id="settings-heading">{ "Settings" }</h2>
                         <Settings form={form.clone()} dispatch={dispatch.clone()}>
                             <DataChoice
-                                chosen={option_of(&self.source)}
+                                chosen={option_of(self.wanted_source())}
                                 about={self.about_data()}
                                 loading={self.loading.clone()}
                                 dispatch={dispatch.clone()}
@@ -323,7 +328,7 @@ impl App {
             Ok(engine) => self.engine = Some(engine),
             Err(error) => {
                 self.alert = Some(format!("The engine cannot be started here: {error}."));
-                self.status = "There is no engine.".into();
+                self.say("There is no engine.".into());
             }
         }
     }
@@ -338,7 +343,7 @@ impl App {
             self.engine = None;
             self.threads = None;
             self.alert = Some(format!("The engine keeps stopping: {reason}."));
-            self.status = "There is no engine.".into();
+            self.say("There is no engine.".into());
         }
     }
 
@@ -355,7 +360,7 @@ impl App {
     fn instruct(&mut self) {
         let spec = self.form.in_force().clone();
         self.tell(&ToEngine::Configure { spec });
-        let source = self.source.clone();
+        let source = self.wanted_source().clone();
         self.tell(&ToEngine::UseData { source });
         if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint)
             && let Err(error) = engine.restore(checkpoint)
@@ -376,12 +381,12 @@ impl App {
         match message {
             FromEngine::Ready { threads } => {
                 self.threads = Some(threads);
-                self.status = "The engine is ready.".into();
+                self.say("The engine is ready.".into());
                 self.instruct();
             }
             FromEngine::DataReady { data } => {
                 self.loading = None;
-                self.source_in_use = self.source.clone();
+                self.source = self.source_to_come.take().unwrap_or(self.source.clone());
                 if self.data.as_ref().is_some_and(|before| *before != data) {
                     self.history.borrow_mut().mark_data(&data.name);
                     self.history_revision += 1;
@@ -392,10 +397,8 @@ impl App {
                 self.loading = Some((what.into(), fraction));
             }
             FromEngine::Refused { message } => {
-                if self.loading.take().is_some() || !same_option(&self.source, &self.source_in_use)
-                {
-                    self.source = self.source_in_use.clone();
-                }
+                self.loading = None;
+                self.source_to_come = None;
                 self.alert = Some(message);
             }
             FromEngine::State {
@@ -416,11 +419,12 @@ impl App {
                 if !training {
                     self.run.images_per_second = None;
                 }
-                self.status = if training {
-                    format!("Training from step {}.", format::grouped(step.into()))
+                let step = format::grouped(step.into());
+                self.say(if training {
+                    format!("Training from step {step}.")
                 } else {
-                    format!("Paused at step {}.", format::grouped(step.into()))
-                };
+                    format!("Paused at step {step}.")
+                });
             }
             FromEngine::Progress {
                 steps,
@@ -454,7 +458,7 @@ impl App {
                     accuracy,
                 });
                 self.history_revision += 1;
-                self.announce_accuracy(epoch, accuracy);
+                self.say_accuracy(epoch, accuracy);
             }
             FromEngine::TestStrip {
                 width,
@@ -470,7 +474,7 @@ impl App {
             FromEngine::Answer { answer } => {
                 self.answer = answer.filter(|_| !self.strokes.is_empty());
             }
-            // Checkpoints come by the report, and benchmarks are never asked for.
+            // Checkpoints come apart from the messages, and benchmarks are never asked for.
             FromEngine::Checkpoint { .. } | FromEngine::Benchmarked { .. } => {}
         }
     }
@@ -495,8 +499,12 @@ impl App {
     }
 
     fn use_data(&mut self, source: DataSource) {
-        self.source = source.clone();
+        self.source_to_come = Some(source.clone());
         self.tell(&ToEngine::UseData { source });
+    }
+
+    fn wanted_source(&self) -> &DataSource {
+        self.source_to_come.as_ref().unwrap_or(&self.source)
     }
 
     fn read_files(&self, files: Vec<File>) {
@@ -528,21 +536,27 @@ impl App {
         }
     }
 
-    fn announce_accuracy(&mut self, epoch: f32, accuracy: f32) {
+    /// Shows a sentence and reads it out.
+    fn say(&mut self, sentence: String) {
+        self.announcement.clone_from(&sentence);
+        self.status = sentence;
+    }
+
+    /// Shows the test accuracy, and reads it out now and then.
+    fn say_accuracy(&mut self, epoch: f32, accuracy: f32) {
+        let percent = format::percent(accuracy);
+        self.status = self.data.as_ref().map_or_else(String::new, |data| {
+            format!(
+                "After {epoch:.1} epochs of {} it reads {percent} of {} test images rightly.",
+                data.name,
+                format::grouped(data.test_images.into()),
+            )
+        });
         let now = js_sys::Date::now();
-        if now - self.announced_at < MILLISECONDS_BETWEEN_ANNOUNCEMENTS {
-            return;
+        if now - self.announced_at >= MILLISECONDS_BETWEEN_ANNOUNCEMENTS {
+            self.announced_at = now;
+            self.announcement.clone_from(&self.status);
         }
-        self.announced_at = now;
-        let data = self.data.as_ref();
-        self.status = format!(
-            "After {epoch:.1} epochs of {} it reads {} of {} test images rightly.",
-            data.map_or("training", |data| &data.name),
-            format::percent(accuracy),
-            data.map_or("the".into(), |data| format::grouped(
-                data.test_images.into()
-            )),
-        );
     }
 
     fn threads_badge(&self) -> String {
@@ -558,17 +572,20 @@ impl App {
 
     fn about_data(&self) -> AttrValue {
         let Some(data) = &self.data else {
-            return "Choose or drop IDX files, gzipped or not.".into();
+            return "Or drop IDX files, gzipped or not.".into();
         };
         let images = data
             .train_images
             .map_or("endless".into(), |images| format::grouped(images.into()));
+        let DataSummary {
+            test_images,
+            width,
+            height,
+            ..
+        } = *data;
+        let test_images = format::grouped(test_images.into());
         format!(
-            "{}: {images} training and {} test images of {} × {}. Or drop IDX files.",
-            data.name,
-            format::grouped(data.test_images.into()),
-            data.width,
-            data.height
+            "{images} training and {test_images} test images, {width} × {height}. Or drop IDX files."
         )
         .into()
     }
@@ -614,7 +631,7 @@ pub fn files_of(list: Option<FileList>) -> Vec<File> {
         .collect()
 }
 
-/// Files may be dropped anywhere on the page.
+/// Files may be dropped anywhere on the page. What else is dragged is none of the page's business.
 fn drag_listeners(dispatch: &Callback<Message>) -> Vec<EventListener> {
     let listen = |name: &'static str, message: fn(&DragEvent) -> Message| {
         let dispatch = dispatch.clone();
@@ -623,8 +640,10 @@ fn drag_listeners(dispatch: &Callback<Message>) -> Vec<EventListener> {
             name,
             EventListenerOptions::enable_prevent_default(),
             move |event| {
-                event.prevent_default();
-                if let Some(event) = event.dyn_ref::<DragEvent>() {
+                if let Some(event) = event.dyn_ref::<DragEvent>()
+                    && drags_files(event)
+                {
+                    event.prevent_default();
                     dispatch.emit(message(event));
                 }
             },
@@ -644,16 +663,18 @@ fn drag_listeners(dispatch: &Callback<Message>) -> Vec<EventListener> {
     ]
 }
 
+fn drags_files(event: &DragEvent) -> bool {
+    event
+        .data_transfer()
+        .is_some_and(|transfer| transfer.types().includes(&"Files".into(), 0))
+}
+
 fn option_of(source: &DataSource) -> DataOption {
     match source {
         DataSource::Procedural => DataOption::Procedural,
         DataSource::Mnist => DataOption::Mnist,
         DataSource::Files { .. } => DataOption::Files,
     }
-}
-
-fn same_option(one: &DataSource, other: &DataSource) -> bool {
-    option_of(one) == option_of(other)
 }
 
 /// An 8 x 8 Hadamard matrix: plus and minus ones, every row at right angles to every other.

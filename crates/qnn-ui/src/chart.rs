@@ -18,7 +18,7 @@ const RIGHT: f64 = 12.0;
 /// One row of labels of marks.
 const LABEL_ROW: f64 = 15.0;
 const LABEL_ROWS: usize = 2;
-const TITLE: f64 = 20.0;
+const TITLE: f64 = 24.0;
 const STEP_AXIS: f64 = 22.0;
 /// The first steps of a network are wild; the scales follow the rest of the run.
 const SETTLED_SHARE: f64 = 0.25;
@@ -342,7 +342,10 @@ impl Surface {
         context.set_fill_style_str(&self.palette.test);
         context.set_stroke_style_str(&self.palette.paper);
         let radius = if points.len() > 60 { 2.0 } else { 4.0 };
-        for (x, y) in points.iter().filter(|(_, y)| *y <= values.start) {
+        for (x, y) in points
+            .iter()
+            .filter(|(_, y)| (values.end - 1.0..=values.start + 1.0).contains(y))
+        {
             context.begin_path();
             context.arc(*x, *y, radius, 0.0, std::f64::consts::TAU)?;
             context.fill();

@@ -20,15 +20,19 @@ const HIDDEN_TAB_MILLISECONDS: u32 = 500;
 /// What the page hears of an engine, at most once an animation frame.
 pub enum Report {
     /// Everything the engine said since the last report, in order.
-    Said {
-        messages: Vec<FromEngine>,
-        checkpoint: Option<Checkpoint>,
-    },
+    Said(Vec<Said>),
     /// The engine is gone, for the reason given.
     Died(String),
 }
 
-/// The bytes of the engine's last checkpoint. They stay outside this program's memory: they may be
+/// One message of the engine.
+pub enum Said {
+    Message(FromEngine),
+    /// `FromEngine::Checkpoint`. Of several in a report only the last is kept.
+    Checkpoint(Checkpoint),
+}
+
+/// The bytes of an engine's checkpoint. They stay outside this program's memory: they may be
 /// hundreds of megabytes, and the page only ever hands them back.
 #[derive(Clone)]
 pub struct Checkpoint(Uint8Array);
@@ -41,8 +45,7 @@ pub struct Engine {
 
 #[derive(Default)]
 struct Inbox {
-    messages: Vec<FromEngine>,
-    checkpoint: Option<Checkpoint>,
+    said: Vec<Said>,
     delivery: Option<(AnimationFrame, Timeout)>,
 }
 
@@ -129,16 +132,21 @@ fn spawn() -> Result<Worker, JsValue> {
 
 fn receive(inbox: &RefCell<Inbox>, data: JsValue) -> Result<(), String> {
     let field = |key: &str| Reflect::get(&data, &key.into()).unwrap_or_default();
-    let mut inbox = inbox.borrow_mut();
-    if field("type").as_string().as_deref() == Some("Checkpoint") {
+    let said = if field("type").as_string().as_deref() == Some("Checkpoint") {
         let bytes = field("checkpoint").dyn_into::<Uint8Array>();
-        inbox.checkpoint = Some(Checkpoint(
+        Said::Checkpoint(Checkpoint(
             bytes.map_err(|_| "a checkpoint without bytes".to_string())?,
-        ));
+        ))
     } else {
-        let message = serde_wasm_bindgen::from_value(data).map_err(|error| error.to_string())?;
-        inbox.messages.push(message);
+        Said::Message(serde_wasm_bindgen::from_value(data).map_err(|error| error.to_string())?)
+    };
+    let mut inbox = inbox.borrow_mut();
+    if matches!(said, Said::Checkpoint(_)) {
+        inbox
+            .said
+            .retain(|said| !matches!(said, Said::Checkpoint(_)));
     }
+    inbox.said.push(said);
     Ok(())
 }
 
@@ -149,16 +157,9 @@ fn schedule_delivery(inbox: &Rc<RefCell<Inbox>>, report: &Callback<Report>) {
     let deliver = {
         let (inbox, report) = (inbox.clone(), report.clone());
         move || {
-            let Inbox {
-                messages,
-                checkpoint,
-                delivery,
-            } = inbox.take();
+            let Inbox { said, delivery } = inbox.take();
             drop(delivery);
-            report.emit(Report::Said {
-                messages,
-                checkpoint,
-            });
+            report.emit(Report::Said(said));
         }
     };
     let by_frame = request_animation_frame({

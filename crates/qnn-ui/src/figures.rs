@@ -60,13 +60,14 @@ pub fn WeightSize(properties: &WeightSizeProperties) -> Html {
     let bytes = |bits| weight_bytes(spec, *inputs, CLASSES, bits);
     let floats = format::bytes(bytes(Bits::FLOAT));
     let quantized = format::bytes(bytes(spec.weight_bits));
+    let weights = format::grouped(bytes(Bits::FLOAT) as u64 / 4);
     let times = Bits::FLOAT.get() as f32 / spec.weight_bits.get() as f32;
     html! {
         <p id="weight-bytes" class="weight-size">
             if spec.weight_bits.is_float() {
-                { "All weights: " }<strong>{ floats }</strong>{ " in float32" }
+                { format!("{weights} weights in ") }<strong>{ floats }</strong>{ ": float32" }
             } else {
-                { "All weights: " }<strong>{ quantized }</strong>
+                { format!("{weights} weights in ") }<strong>{ quantized }</strong>
                 { format!(" instead of {floats}: ") }
                 <strong>{ format!("{} × smaller", (times * 10.0).round() / 10.0) }</strong>
             }

@@ -18,16 +18,16 @@ pub fn bytes(bytes: usize) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KB", "MB"] {
         if value < 999.5 {
-            return format!("{} {unit}", three_digits(value));
+            return format!("{}\u{a0}{unit}", three_digits(value));
         }
         value /= 1000.0;
     }
-    format!("{} GB", three_digits(value))
+    format!("{}\u{a0}GB", three_digits(value))
 }
 
-/// `97.31 %`.
+/// `97.31 %`, never broken over two lines.
 pub fn percent(share: f32) -> String {
-    format!("{:.2} %", 100.0 * share)
+    format!("{:.2}\u{a0}%", 100.0 * share)
 }
 
 fn three_digits(value: f64) -> String {
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn bytes_have_three_digits() {
-        assert_eq!(bytes(12), "12 B");
-        assert_eq!(bytes(83_584), "83.6 KB");
-        assert_eq!(bytes(2_674_688), "2.67 MB");
-        assert_eq!(bytes(999_999), "1 MB");
+        assert_eq!(bytes(12), "12\u{a0}B");
+        assert_eq!(bytes(83_584), "83.6\u{a0}KB");
+        assert_eq!(bytes(2_674_688), "2.67\u{a0}MB");
+        assert_eq!(bytes(999_999), "1\u{a0}MB");
     }
 }

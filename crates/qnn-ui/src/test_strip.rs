@@ -47,7 +47,8 @@ fn test_digit(width: u32, height: u32, digit: &TestDigit) -> Html {
         <li class={classes!(wrong.then_some("wrong"))}>
             <Pixels {width} {height} ink={pixels.to_vec()} label={format!("test image of a {label}")} />
             if wrong {
-                <span><span aria-hidden="true">{ "✗ " }</span>{ answer.to_string() }<small>{ format!(" is {label}") }</small></span>
+                <strong><span aria-hidden="true">{ "✗ " }</span>{ answer.to_string() }</strong>
+                <small>{ format!("is {label}") }</small>
             } else {
                 <span>{ answer.to_string() }</span>
             }

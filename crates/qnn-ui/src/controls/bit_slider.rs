@@ -54,6 +54,7 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
             </div>
             <div class="levels">
                 <svg viewBox="-3 0 518 12" preserveAspectRatio="none" aria-hidden="true">
+                    <path class="line" d="M0 6H512" />
                     <path d={levels(bits)} />
                 </svg>
                 <p id={about}>{ values(bits) }</p>
@@ -76,17 +77,28 @@ fn values(bits: Bits) -> String {
     } else if bits == Bits::ONE {
         "2 values: −1 and +1".into()
     } else {
-        format!("{} values between −1 and +1", 1_u32 << bits.get())
+        format!(
+            "{} values from −1 to +{}",
+            1_u32 << bits.get(),
+            1.0 - step(bits)
+        )
     }
 }
 
-/// A stroke for each value from left (-1) to right (+1), in a box of 512 x 12.
+/// The distance of neighbouring values of the linear quantizer.
+fn step(bits: Bits) -> f32 {
+    2.0 / (1_u32 << bits.get()) as f32
+}
+
+/// A stroke for each value, from -1 at the left to +1 at the right of a box of 512 x 12.
 fn levels(bits: Bits) -> String {
     if bits.is_float() {
         return "M0 0H512V12H0z".into();
     }
-    let last = (1_u32 << bits.get()) - 1;
-    (0..=last)
-        .map(|level| format!("M{:.1} 0v12", 512.0 * level as f32 / last as f32))
+    if bits == Bits::ONE {
+        return "M0 0v12M512 0v12".into();
+    }
+    (0..1_u32 << bits.get())
+        .map(|level| format!("M{} 0v12", 256.0 * step(bits) * level as f32))
         .collect()
 }

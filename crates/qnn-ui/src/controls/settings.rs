@@ -58,17 +58,17 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
-            <div class="field wide">
+            <div class="field">
                 <label for="preset">{ "Shape" }</label>
                 <select id="preset" onchange={on_preset} aria-describedby="hidden-hint">
                     <option value="" selected={preset.is_none()} disabled=true>{ "custom" }</option>
                     { for PRESETS.iter().map(|known| {
                         let selected = preset.is_some_and(|preset| preset.name == known.name);
-                        html! { <option value={known.name} {selected}>{ format!("{}: {}", known.name, known.about) }</option> }
+                        html! { <option value={known.name} title={known.about} {selected}>{ known.name }</option> }
                     }) }
                 </select>
             </div>
-            { field(Field::Hidden, "hidden", "Units of the hidden layers", &form.hidden, Some(anew(shape_changed))) }
+            { field(Field::Hidden, "hidden", "Hidden layers", &form.hidden, Some(anew(shape_changed))) }
             { field(Field::LearningRate, "learning-rate", "Learning rate", &form.learning_rate, None) }
             { field(Field::LearningRateDecay, "learning-rate-decay", "Decay an epoch", &form.learning_rate_decay, None) }
             { field(Field::BatchSize, "batch-size", "Batch size", &form.batch_size, None) }
@@ -146,9 +146,8 @@ fn TextField(properties: &TextFieldProperties) -> Html {
         Field::BatchSize | Field::Seed => "numeric",
         _ => "decimal",
     };
-    let wide = (field == Field::Hidden).then_some("wide");
     html! {
-        <div class={classes!("field", wide)}>
+        <div class="field">
             <label for={id}>{ label }</label>
             <input
                 {id}
