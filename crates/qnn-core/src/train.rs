@@ -147,6 +147,14 @@ impl Trainer {
         self.inputs
     }
 
+    /// Latent weights of all layers.
+    pub fn weight_count(&self) -> usize {
+        self.layers
+            .iter()
+            .map(|layer| layer.latent.values.len())
+            .sum()
+    }
+
     /// Steps trained.
     pub fn step_count(&self) -> u32 {
         self.progress.step

@@ -1,11 +1,156 @@
-//! The worker that trains: it owns the data, the network and the thread pool, and talks to the page by messages only.
-//! Built twice, with threads and without; `www/worker.js` chooses.
+//! The worker that trains: it owns the data, the network and the thread pool, and talks to the page by messages
+//! only. Built twice, with threads and without; `www/worker.js` chooses. This file is the browser's side of it;
+//! what the messages do is `session`, where data comes from is `load`.
 
+mod benchmark;
+mod load;
+mod session;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use js_sys::{Array, Promise, Uint8Array};
+use qnn_protocol::{FromEngine, ToEngine};
+use serde::Serialize;
+use session::{Request, Session};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
 
 #[cfg(feature = "threads")]
 pub use wasm_bindgen_rayon::init_thread_pool;
 
 /// Starts listening to the page. To be called once, when the thread pool, if there is one, is ready.
 #[wasm_bindgen]
-pub fn start() {}
+pub fn start(threads: u32) {
+    std::panic::set_hook(Box::new(|panic| {
+        web_sys::console::error_1(&panic.to_string().into());
+    }));
+    let engine = Rc::new(Engine {
+        session: RefCell::new(Session::default()),
+        slices: Slices::new(),
+        working: Cell::new(false),
+        load: Cell::new(0),
+    });
+    let listening = engine.clone();
+    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+        match serde_wasm_bindgen::from_value::<ToEngine>(event.data()) {
+            Ok(message) => listening.clone().receive(message),
+            Err(error) => post(&FromEngine::Refused {
+                message: format!("The engine does not understand a message: {error}."),
+            }),
+        }
+    });
+    scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    on_message.forget();
+    post(&FromEngine::Ready { threads });
+}
+
+struct Engine {
+    session: RefCell<Session>,
+    slices: Slices,
+    /// Whether a loop of slices is running.
+    working: Cell<bool>,
+    /// Counts the loads of data begun: an older one that is still on its way has been overtaken.
+    load: Cell<u32>,
+}
+
+impl Engine {
+    fn receive(self: Rc<Self>, message: ToEngine) {
+        let request = self.session.borrow_mut().receive(message);
+        self.flush();
+        match request {
+            Some(Request::Load(source)) => {
+                self.load.set(self.load.get() + 1);
+                let load = self.load.get();
+                let engine = self.clone();
+                spawn_local(async move {
+                    let overtaken = || engine.load.get() != load;
+                    let loaded = load::load(source, &engine.slices, overtaken).await;
+                    if !overtaken() {
+                        engine.session.borrow_mut().loaded(loaded);
+                        engine.flush();
+                        engine.clone().work();
+                    }
+                });
+            }
+            Some(Request::Benchmark) => {
+                let engine = self.clone();
+                spawn_local(async move {
+                    let rows = benchmark::run(&engine.slices).await;
+                    post(&FromEngine::Benchmarked { rows });
+                });
+            }
+            None => {}
+        }
+        self.work();
+    }
+
+    /// Works in slices, with the page's messages heard between them, for as long as there is work.
+    fn work(self: Rc<Self>) {
+        if self.working.replace(true) {
+            return;
+        }
+        spawn_local(async move {
+            while self.session.borrow().has_work() {
+                self.session.borrow_mut().work(&now);
+                self.flush();
+                self.slices.pause().await;
+            }
+            self.working.set(false);
+        });
+    }
+
+    fn flush(&self) {
+        for message in self.session.borrow_mut().take_messages() {
+            post(&message);
+        }
+    }
+}
+
+/// Lets other events in between two slices of work. A message to oneself does it without the delays that timers have.
+struct Slices(MessageChannel);
+
+impl Slices {
+    fn new() -> Slices {
+        // Every browser that runs wasm threads or SIMD has message channels.
+        Slices(MessageChannel::new().expect_throw("no MessageChannel"))
+    }
+
+    async fn pause(&self) {
+        let turn = Promise::new(&mut |resolve, _| {
+            self.0.port2().set_onmessage(Some(&resolve));
+            // Posting null cannot fail.
+            let _ = self.0.port1().post_message(&JsValue::NULL);
+        });
+        // This promise is never rejected.
+        let _ = JsFuture::from(turn).await;
+    }
+}
+
+/// Milliseconds.
+fn now() -> f64 {
+    scope().performance().map_or(0.0, |clock| clock.now())
+}
+
+fn scope() -> DedicatedWorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+fn post(message: &FromEngine) {
+    let serialized = message.serialize(&serde_wasm_bindgen::Serializer::new());
+    let posted = serialized
+        .map_err(JsValue::from)
+        .and_then(|object| match message {
+            // A checkpoint is megabytes: moved, not copied.
+            FromEngine::Checkpoint { .. } => {
+                let bytes: Uint8Array =
+                    js_sys::Reflect::get(&object, &"checkpoint".into())?.unchecked_into();
+                scope().post_message_with_transfer(&object, &Array::of1(&bytes.buffer()))
+            }
+            _ => scope().post_message(&object),
+        });
+    if let Err(error) = posted {
+        web_sys::console::error_1(&error);
+    }
+}

@@ -160,7 +160,6 @@ pub struct BenchmarkRow {
     pub kernel: String,
     /// Batch rows, output units, inputs.
     pub shape: (u32, u32, u32),
-    pub threads: u32,
     /// Multiply-accumulates a second, in units of 10^9; the median of several runs.
     pub giga_macs_per_second: f32,
 }

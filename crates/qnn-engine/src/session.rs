@@ -1,0 +1,632 @@
+//! What the page's messages do to the network, in slices of time. No browser here: the clock is handed in, messages
+//! are handed out.
+
+use qnn_core::data::{DataError, DataSet, TrainingData, rasterize};
+use qnn_core::loss::{argmax, softmax};
+use qnn_core::packed::{Evaluation, PackedNetwork};
+use qnn_core::spec::NetworkSpec;
+use qnn_core::train::Trainer;
+use qnn_protocol::{
+    DataSource, DataSummary, DrawnAnswer, FromEngine, StepPoint, TestDigit, ToEngine,
+};
+use serde_bytes::ByteBuf;
+
+/// A slice of work, in milliseconds: within the 100 that a visitor may have to wait, with room for its last part.
+const SLICE: f64 = 20.0;
+/// Progress is told once a frame at most, in milliseconds.
+const FRAME: f64 = 16.0;
+/// How often answers follow a network that learns, in milliseconds.
+const ANSWER_INTERVAL: f64 = 200.0;
+/// How long the training speed is averaged, in milliseconds of training.
+const SPEED_WINDOW: f64 = 1000.0;
+/// Test images answered at a time, between two looks at the clock.
+const EVALUATION_PIECE: usize = 100;
+/// Test images shown.
+const STRIP_LENGTH: usize = 24;
+/// Procedural digits to test with.
+const PROCEDURAL_TEST_IMAGES: u64 = 1000;
+/// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
+const CHECKPOINT_WEIGHTS: usize = 1 << 22;
+/// The most latent weights that fit the engine's memory, with the optimizer's state beside them.
+const MAX_WEIGHTS: usize = 48 << 20;
+
+/// What a session cannot do by itself.
+pub enum Request {
+    Load(DataSource),
+    Benchmark,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Mode {
+    #[default]
+    Paused,
+    OneStep,
+    Training,
+}
+
+/// All that the engine knows.
+#[derive(Default)]
+pub struct Session {
+    mode: Mode,
+    spec: NetworkSpec,
+    data: Option<DataSet>,
+    trainer: Option<Trainer>,
+    /// Settings that wait for the end of the step under way.
+    pending: Option<NetworkSpec>,
+    evaluation: Option<RunningEvaluation>,
+    answers: Answers,
+    drawing: Option<Vec<u8>>,
+    speed: Speed,
+    /// Steps not told yet, and when the last were.
+    steps: Vec<StepPoint>,
+    told: f64,
+    messages: Vec<FromEngine>,
+}
+
+/// A test under way.
+struct RunningEvaluation {
+    network: PackedNetwork,
+    sum: Evaluation,
+    step: u32,
+    epoch: f32,
+}
+
+/// The network that answers drawings and the strip. It may be a little behind the one that learns.
+#[derive(Default)]
+struct Answers {
+    network: Option<PackedNetwork>,
+    step: u32,
+    frozen: f64,
+}
+
+/// Images a second, over the training of about the last second.
+#[derive(Default)]
+struct Speed {
+    images: f64,
+    milliseconds: f64,
+    latest: f32,
+}
+
+impl Speed {
+    fn count(&mut self, images: usize, milliseconds: f64) {
+        self.images += images as f64;
+        self.milliseconds += milliseconds;
+        if self.milliseconds > 0.0
+            && (self.latest == 0.0 || self.milliseconds >= SPEED_WINDOW)
+            && self.images > 0.0
+        {
+            self.latest = (self.images * 1000.0 / self.milliseconds) as f32;
+            if self.milliseconds >= SPEED_WINDOW {
+                (self.images, self.milliseconds) = (0.0, 0.0);
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Does what the page asks, but for what needs the browser, which is handed back.
+    pub fn receive(&mut self, message: ToEngine) -> Option<Request> {
+        match message {
+            ToEngine::Configure { spec } => self.configure(spec),
+            ToEngine::Train => self.set_mode(Mode::Training),
+            ToEngine::Pause => self.set_mode(Mode::Paused),
+            ToEngine::Step => self.set_mode(Mode::OneStep),
+            ToEngine::Reset => {
+                self.trainer = None;
+                self.pending = None;
+                self.make_trainer();
+            }
+            ToEngine::UseData {
+                source: DataSource::Procedural,
+            } => self.use_data(DataSet::procedural(self.spec.seed, PROCEDURAL_TEST_IMAGES)),
+            ToEngine::UseData { source } => return Some(Request::Load(source)),
+            ToEngine::Draw { strokes } => {
+                self.drawing = rasterize(&strokes);
+                if self.drawing.is_none() {
+                    self.messages.push(FromEngine::Answer { answer: None });
+                } else if !self.answer_drawing() {
+                    // No network yet: the answer comes with it.
+                    self.answers.network = None;
+                }
+            }
+            ToEngine::Restore { checkpoint } => match Trainer::restore(&checkpoint) {
+                Ok(trainer) => {
+                    self.spec = trainer.spec().clone();
+                    self.trainer = Some(trainer);
+                    self.network_changed();
+                }
+                Err(error) => self.refuse(error.to_string()),
+            },
+            ToEngine::Benchmark => return Some(Request::Benchmark),
+        }
+        None
+    }
+
+    /// Takes up data that was loaded; where that failed, the present data stays.
+    pub fn loaded(&mut self, loaded: Result<DataSet, DataError>) {
+        match loaded {
+            Ok(data) => self.use_data(data),
+            Err(error) => self.refuse(error.to_string()),
+        }
+    }
+
+    /// Messages for the page since the last call.
+    pub fn take_messages(&mut self) -> Vec<FromEngine> {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Whether [`work`](Self::work) has anything to do.
+    pub fn has_work(&self) -> bool {
+        self.trainer.is_some()
+            && self.data.is_some()
+            && (self.mode != Mode::Paused
+                || self.evaluation.is_some()
+                || self.answers.network.is_none())
+    }
+
+    /// Works for a slice of time by the clock `now`, in milliseconds.
+    pub fn work(&mut self, now: &impl Fn() -> f64) {
+        let start = now();
+        let mut time = start;
+        while time - start < SLICE && self.has_work() {
+            let before = time;
+            if self.evaluation.is_some() {
+                self.evaluate_piece();
+                time = now();
+            } else if self.mode != Mode::Paused {
+                let images = self.train_part();
+                time = now();
+                self.speed.count(images, time - before);
+            }
+            self.refresh_answers(time);
+        }
+        if time - self.told >= FRAME || self.mode == Mode::Paused {
+            self.tell_steps();
+            self.told = time;
+        }
+    }
+
+    fn refuse(&mut self, message: String) {
+        self.messages.push(FromEngine::Refused { message });
+    }
+
+    fn configure(&mut self, spec: NetworkSpec) {
+        if let Err(error) = spec.validate() {
+            return self.refuse(error.to_string());
+        }
+        let inputs = self
+            .data
+            .as_ref()
+            .map_or(784, |data| data.test.image_size());
+        let shapes = spec.layer_shapes(inputs, qnn_core::data::CLASSES);
+        let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
+        if weights > MAX_WEIGHTS {
+            return self.refuse(format!(
+                "A network of {} million weights does not fit the memory of a tab; {} million do.",
+                weights / 1_000_000,
+                MAX_WEIGHTS / 1_000_000
+            ));
+        }
+        let keeps = spec.same_shape(&self.spec) && spec.seed == self.spec.seed;
+        self.spec = spec.clone();
+        if keeps && self.trainer.is_some() {
+            self.pending = Some(spec);
+            self.apply_pending();
+        } else {
+            self.trainer = None;
+            self.pending = None;
+            self.make_trainer();
+        }
+    }
+
+    /// Takes up settings that waited, unless a step is under way.
+    fn apply_pending(&mut self) {
+        let Some(trainer) = self
+            .trainer
+            .as_mut()
+            .filter(|trainer| !trainer.is_within_step())
+        else {
+            return;
+        };
+        if let Some(spec) = self.pending.take() {
+            let outcome = trainer.reconfigure(spec);
+            self.answers.network = None;
+            self.speed = Speed::default();
+            if let Err(error) = outcome {
+                self.refuse(error.to_string());
+            }
+        }
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        if self.mode != mode {
+            self.mode = mode;
+            self.tell_steps();
+            self.tell_state();
+        }
+    }
+
+    fn use_data(&mut self, data: DataSet) {
+        let summary = DataSummary {
+            name: data.name.clone(),
+            train_images: match &data.train {
+                TrainingData::Images(images) => Some(images.len() as u32),
+                TrainingData::Procedural(_) => None,
+            },
+            test_images: data.test.len() as u32,
+            width: data.test.width as u32,
+            height: data.test.height as u32,
+        };
+        self.messages.push(FromEngine::DataReady { data: summary });
+        if let Some(trainer) = &mut self.trainer {
+            trainer.data_changed();
+            // Images of another size need another first layer.
+            if trainer.inputs() != data.test.image_size() {
+                self.trainer = None;
+            }
+        }
+        self.data = Some(data);
+        self.evaluation = None;
+        self.make_trainer();
+        self.apply_pending();
+        self.answers.network = None;
+    }
+
+    /// A new network, where there is none and there is data.
+    fn make_trainer(&mut self) {
+        let (None, Some(data)) = (&self.trainer, &self.data) else {
+            return;
+        };
+        match Trainer::new(self.spec.clone(), data.test.image_size()) {
+            Ok(trainer) => {
+                self.trainer = Some(trainer);
+                self.network_changed();
+            }
+            Err(error) => self.refuse(error.to_string()),
+        }
+    }
+
+    fn network_changed(&mut self) {
+        self.evaluation = None;
+        self.steps.clear();
+        self.answers.network = None;
+        self.speed = Speed::default();
+        self.tell_state();
+    }
+
+    fn tell_state(&mut self) {
+        let epoch = self.epoch();
+        self.messages.push(FromEngine::State {
+            training: self.mode == Mode::Training,
+            step: self.trainer.as_ref().map_or(0, Trainer::step_count),
+            epoch,
+        });
+    }
+
+    fn tell_steps(&mut self) {
+        if !self.steps.is_empty() {
+            self.messages.push(FromEngine::Progress {
+                steps: std::mem::take(&mut self.steps),
+                epoch: self.epoch(),
+                images_per_second: self.speed.latest,
+            });
+        }
+    }
+
+    fn epoch(&self) -> f32 {
+        match (&self.trainer, &self.data) {
+            (Some(trainer), Some(data)) => trainer.epochs(&data.train),
+            _ => 0.0,
+        }
+    }
+
+    /// Does a part of a training step; the images of the step that it ended.
+    fn train_part(&mut self) -> usize {
+        let (Some(trainer), Some(data)) = (&mut self.trainer, &self.data) else {
+            return 0;
+        };
+        let Some(metrics) = trainer.advance(&data.train) else {
+            return 0;
+        };
+        self.steps.push(StepPoint {
+            step: metrics.step,
+            loss: metrics.loss,
+            accuracy: metrics.accuracy,
+        });
+        let epoch_ended = trainer.epochs(&data.train).fract() == 0.0;
+        // Often while it learns fast, then a few times an epoch.
+        if epoch_ended || matches!(metrics.step, 20 | 50 | 100) || metrics.step.is_multiple_of(200)
+        {
+            self.begin_evaluation();
+        }
+        self.apply_pending();
+        if !metrics.loss.is_finite() {
+            self.set_mode(Mode::Paused);
+            self.refuse(
+                "Training has diverged: the loss is no longer a number. Lower the learning rate and reset.".into(),
+            );
+        } else if self.mode == Mode::OneStep {
+            self.set_mode(Mode::Paused);
+        }
+        metrics.images
+    }
+
+    fn begin_evaluation(&mut self) {
+        let Some(trainer) = &self.trainer else { return };
+        self.evaluation = Some(RunningEvaluation {
+            network: trainer.freeze(),
+            sum: Evaluation::default(),
+            step: trainer.step_count(),
+            epoch: self.epoch(),
+        });
+    }
+
+    fn evaluate_piece(&mut self) {
+        let (Some(running), Some(data)) = (&mut self.evaluation, &self.data) else {
+            return;
+        };
+        let (first, all) = (running.sum.images, data.test.len());
+        let piece = running
+            .network
+            .evaluate(&data.test, first..all.min(first + EVALUATION_PIECE));
+        running.sum = running.sum + piece;
+        if running.sum.images < all {
+            return;
+        }
+        self.tell_steps();
+        let Some(RunningEvaluation {
+            sum, step, epoch, ..
+        }) = self.evaluation.take()
+        else {
+            return;
+        };
+        self.messages.push(FromEngine::Evaluated {
+            step,
+            epoch,
+            loss: sum.loss(),
+            accuracy: sum.accuracy(),
+        });
+        let small = |trainer: &&Trainer| {
+            trainer.weight_count() <= CHECKPOINT_WEIGHTS && !trainer.is_within_step()
+        };
+        if let Some(trainer) = self.trainer.as_ref().filter(small) {
+            let checkpoint = trainer.checkpoint();
+            self.messages.push(FromEngine::Checkpoint { checkpoint });
+        }
+    }
+
+    /// Brings the answers up to the network where they are behind it for long enough.
+    fn refresh_answers(&mut self, time: f64) {
+        let (Some(trainer), Some(data)) = (&self.trainer, &self.data) else {
+            return;
+        };
+        let behind = trainer.step_count() != self.answers.step
+            && time - self.answers.frozen >= ANSWER_INTERVAL;
+        if trainer.is_within_step() || !(behind || self.answers.network.is_none()) {
+            return;
+        }
+        let network = trainer.freeze();
+        let shown = STRIP_LENGTH.min(data.test.len());
+        let logits = network.logits(data.test.pixels_of(0..shown));
+        let digits = logits.chunks_exact(qnn_core::data::CLASSES).enumerate();
+        self.messages.push(FromEngine::TestStrip {
+            width: data.test.width as u32,
+            height: data.test.height as u32,
+            digits: digits
+                .map(|(image, logits)| TestDigit {
+                    pixels: ByteBuf::from(data.test.pixels_of(image..image + 1)),
+                    label: data.test.labels[image],
+                    answer: argmax(logits) as u8,
+                })
+                .collect(),
+        });
+        self.answers = Answers {
+            network: Some(network),
+            step: trainer.step_count(),
+            frozen: time,
+        };
+        self.answer_drawing();
+    }
+
+    /// Answers what is on the pad; whether there was a network to do so.
+    fn answer_drawing(&mut self) -> bool {
+        let (Some(pixels), Some(network)) = (&self.drawing, &self.answers.network) else {
+            return false;
+        };
+        if network.inputs() != pixels.len() {
+            self.messages.push(FromEngine::Answer { answer: None });
+            return true;
+        }
+        let logits = network.logits(pixels);
+        self.messages.push(FromEngine::Answer {
+            answer: Some(DrawnAnswer {
+                pixels: ByteBuf::from(pixels.as_slice()),
+                answer: argmax(&logits) as u8,
+                shares: softmax(&logits),
+            }),
+        });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qnn_core::spec::Bits;
+
+    /// A session on procedural digits with a small network.
+    fn session() -> Session {
+        let mut session = Session::default();
+        let spec = NetworkSpec {
+            hidden: vec![32],
+            ..NetworkSpec::default()
+        };
+        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::UseData {
+            source: DataSource::Procedural,
+        });
+        session
+    }
+
+    /// Works for so many slices by a clock that goes on a millisecond a look; what the page hears.
+    fn work(session: &mut Session, slices: usize) -> Vec<FromEngine> {
+        let clock = std::cell::Cell::new(0.0);
+        let mut messages = session.take_messages();
+        for _ in 0..slices {
+            session.work(&|| {
+                clock.set(clock.get() + 1.0);
+                clock.get()
+            });
+            messages.extend(session.take_messages());
+        }
+        messages
+    }
+
+    fn losses(messages: &[FromEngine]) -> Vec<f32> {
+        let steps = messages.iter().filter_map(|message| match message {
+            FromEngine::Progress { steps, .. } => Some(steps),
+            _ => None,
+        });
+        steps.flatten().map(|point| point.loss).collect()
+    }
+
+    fn refusals(messages: &[FromEngine]) -> Vec<&str> {
+        let refused = messages.iter().filter_map(|message| match message {
+            FromEngine::Refused { message } => Some(message.as_str()),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    #[test]
+    fn nothing_is_trained_until_it_is_asked_for() {
+        let mut session = session();
+        assert!(losses(&work(&mut session, 5)).is_empty());
+        session.receive(ToEngine::Train);
+        assert!(losses(&work(&mut session, 20)).len() > 3);
+    }
+
+    #[test]
+    fn one_step_is_one_step() {
+        let mut session = session();
+        session.receive(ToEngine::Step);
+        assert_eq!(losses(&work(&mut session, 20)).len(), 1);
+        assert!(!session.has_work());
+    }
+
+    #[test]
+    fn slices_and_pauses_do_not_change_the_curve() {
+        let mut whole = session();
+        whole.receive(ToEngine::Train);
+        let mut cut = session();
+        let mut cut_losses = Vec::new();
+        for _ in 0..30 {
+            cut.receive(ToEngine::Train);
+            cut_losses.extend(losses(&work(&mut cut, 1)));
+            cut.receive(ToEngine::Pause);
+            cut_losses.extend(losses(&work(&mut cut, 1)));
+        }
+        let whole = losses(&work(&mut whole, 40));
+        let both = whole.len().min(cut_losses.len());
+        assert!(both > 10);
+        assert_eq!(whole[..both], cut_losses[..both]);
+    }
+
+    #[test]
+    fn settings_change_in_mid_training_and_what_was_learned_stays() {
+        let mut session = session();
+        session.receive(ToEngine::Train);
+        let before = losses(&work(&mut session, 200));
+        let spec = NetworkSpec {
+            weight_bits: Bits::new(4).unwrap(),
+            activation_bits: Bits::FLOAT,
+            ..session.spec.clone()
+        };
+        session.receive(ToEngine::Configure { spec });
+        let after = losses(&work(&mut session, 100));
+        assert!(before.len() > 20 && !after.is_empty());
+        assert!(after[after.len() - 1] < before[0] / 2.0);
+        let step = session.trainer.as_ref().unwrap().step_count() as usize;
+        assert_eq!(step, before.len() + after.len());
+    }
+
+    #[test]
+    fn senseless_settings_are_refused_and_training_goes_on() {
+        let mut session = session();
+        session.receive(ToEngine::Train);
+        let spec = NetworkSpec {
+            learning_rate: f32::NAN,
+            ..session.spec.clone()
+        };
+        session.receive(ToEngine::Configure { spec });
+        let messages = work(&mut session, 20);
+        assert_eq!(refusals(&messages).len(), 1);
+        assert!(!losses(&messages).is_empty());
+        let spec = NetworkSpec {
+            hidden: vec![8192; 4],
+            ..session.spec.clone()
+        };
+        session.receive(ToEngine::Configure { spec });
+        assert!(refusals(&work(&mut session, 1))[0].contains("does not fit"));
+    }
+
+    #[test]
+    fn data_that_failed_to_load_leaves_the_present_data() {
+        let mut session = session();
+        session.receive(ToEngine::Train);
+        session.loaded(Err(DataError("It is cut short.".into())));
+        let messages = work(&mut session, 20);
+        assert_eq!(refusals(&messages), ["It is cut short."]);
+        assert!(!losses(&messages).is_empty());
+    }
+
+    #[test]
+    fn drawings_are_answered_and_an_empty_pad_is_not() {
+        let mut session = session();
+        work(&mut session, 2);
+        let stroke = vec![(0.2, 0.2), (0.8, 0.2), (0.4, 0.9)];
+        session.receive(ToEngine::Draw {
+            strokes: vec![stroke],
+        });
+        let answered = |messages: &[FromEngine]| {
+            messages.iter().find_map(|message| match message {
+                FromEngine::Answer { answer } => Some(
+                    answer
+                        .as_ref()
+                        .map(|answer| answer.shares.iter().sum::<f32>()),
+                ),
+                _ => None,
+            })
+        };
+        let sum = answered(&session.take_messages()).unwrap().unwrap();
+        assert!((sum - 1.0).abs() < 1e-5);
+        session.receive(ToEngine::Draw { strokes: vec![] });
+        assert_eq!(answered(&session.take_messages()), Some(None));
+    }
+
+    #[test]
+    fn another_engine_goes_on_from_a_checkpoint() {
+        let mut first = session();
+        first.receive(ToEngine::Train);
+        let messages = work(&mut first, 300);
+        let checkpoint = messages.iter().find_map(|message| match message {
+            FromEngine::Checkpoint { checkpoint } => Some(checkpoint.clone()),
+            _ => None,
+        });
+        let mut second = session();
+        second.receive(ToEngine::Restore {
+            checkpoint: checkpoint.unwrap(),
+        });
+        let from = second.trainer.as_ref().unwrap().step_count() as usize;
+        second.receive(ToEngine::Train);
+        let (first, second) = (losses(&messages), losses(&work(&mut second, 50)));
+        let both = second.len().min(first.len() - from);
+        assert!(from > 0 && both > 5);
+        assert_eq!(first[from..from + both], second[..both]);
+        let mut third = session();
+        third.receive(ToEngine::Restore {
+            checkpoint: vec![1, 2, 3],
+        });
+        assert!(refusals(&third.take_messages())[0].contains("damaged"));
+    }
+}
