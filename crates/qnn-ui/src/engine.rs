@@ -1,0 +1,171 @@
+//! The page's end of the wire to the engine: starts the worker, encodes, decodes, notices its death.
+//! It keeps no opinion of what the messages mean, and it does not restart anything by itself.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use gloo_events::EventListener;
+use gloo_render::{AnimationFrame, request_animation_frame};
+use gloo_timers::callback::Timeout;
+use js_sys::{Reflect, Uint8Array};
+use qnn_protocol::{FromEngine, ToEngine};
+use serde::Serialize;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{ErrorEvent, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
+use yew::Callback;
+
+/// Hidden tabs get no animation frames; there the messages are handed on by a timer instead.
+const HIDDEN_TAB_MILLISECONDS: u32 = 500;
+
+/// What the page hears of an engine, at most once an animation frame.
+pub enum Report {
+    /// Everything the engine said since the last report, in order.
+    Said(Vec<Said>),
+    /// The engine is gone, for the reason given.
+    Died(String),
+}
+
+/// One message of the engine.
+pub enum Said {
+    Message(FromEngine),
+    /// `FromEngine::Checkpoint`. Of several in a report only the last is kept.
+    Checkpoint(Checkpoint),
+}
+
+/// The bytes of an engine's checkpoint. They stay outside this program's memory: they may be
+/// hundreds of megabytes, and the page only ever hands them back.
+#[derive(Clone)]
+pub struct Checkpoint(Uint8Array);
+
+/// A running worker. Dropping it ends the worker.
+pub struct Engine {
+    worker: Worker,
+    _listeners: [EventListener; 3],
+}
+
+#[derive(Default)]
+struct Inbox {
+    said: Vec<Said>,
+    delivery: Option<(AnimationFrame, Timeout)>,
+}
+
+impl Engine {
+    /// Starts the worker beside the page.
+    pub fn start(report: Callback<Report>) -> Result<Engine, String> {
+        let worker = spawn().map_err(|error| format!("{error:?}"))?;
+        let inbox = Rc::new(RefCell::new(Inbox::default()));
+        let on_message = {
+            let report = report.clone();
+            EventListener::new(&worker, "message", move |event| {
+                let Some(event) = event.dyn_ref::<MessageEvent>() else {
+                    return;
+                };
+                match receive(&inbox, event.data()) {
+                    Ok(()) => schedule_delivery(&inbox, &report),
+                    Err(error) => {
+                        report.emit(Report::Died(format!(
+                            "it sent what is no message ({error})"
+                        )));
+                    }
+                }
+            })
+        };
+        let on_error = {
+            let report = report.clone();
+            EventListener::new(&worker, "error", move |event| {
+                let reason = event
+                    .dyn_ref::<ErrorEvent>()
+                    .map(ErrorEvent::message)
+                    .filter(|message| !message.is_empty())
+                    .unwrap_or_else(|| "its program could not be loaded".into());
+                report.emit(Report::Died(reason));
+            })
+        };
+        let on_message_error = EventListener::new(&worker, "messageerror", move |_| {
+            report.emit(Report::Died("a message of it arrived damaged".into()));
+        });
+        Ok(Engine {
+            worker,
+            _listeners: [on_message, on_error, on_message_error],
+        })
+    }
+
+    /// Sends `message`. An engine that is not `Ready` yet would lose it.
+    pub fn send(&self, message: &ToEngine) -> Result<(), String> {
+        let serializer = serde_wasm_bindgen::Serializer::new();
+        let message = message
+            .serialize(&serializer)
+            .map_err(|error| error.to_string())?;
+        self.post(&message)
+    }
+
+    /// Sends `ToEngine::Restore` with the bytes as they came.
+    pub fn restore(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let message = js_sys::Object::new();
+        let set = |key: &str, value: &JsValue| Reflect::set(&message, &key.into(), value);
+        set("type", &"Restore".into())
+            .and_then(|_| set("checkpoint", &checkpoint.0))
+            .map_err(|error| format!("{error:?}"))?;
+        self.post(&message)
+    }
+
+    fn post(&self, message: &JsValue) -> Result<(), String> {
+        self.worker
+            .post_message(message)
+            .map_err(|error| format!("{error:?}"))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.worker.terminate();
+    }
+}
+
+fn spawn() -> Result<Worker, JsValue> {
+    let base = gloo_utils::document().base_uri()?.unwrap_or_default();
+    let address = Url::new_with_base("worker.js", &base)?;
+    let options = WorkerOptions::new();
+    options.set_type(WorkerType::Module);
+    Worker::new_with_options(&address.href(), &options)
+}
+
+fn receive(inbox: &RefCell<Inbox>, data: JsValue) -> Result<(), String> {
+    let field = |key: &str| Reflect::get(&data, &key.into()).unwrap_or_default();
+    let said = if field("type").as_string().as_deref() == Some("Checkpoint") {
+        let bytes = field("checkpoint").dyn_into::<Uint8Array>();
+        Said::Checkpoint(Checkpoint(
+            bytes.map_err(|_| "a checkpoint without bytes".to_string())?,
+        ))
+    } else {
+        Said::Message(serde_wasm_bindgen::from_value(data).map_err(|error| error.to_string())?)
+    };
+    let mut inbox = inbox.borrow_mut();
+    if matches!(said, Said::Checkpoint(_)) {
+        inbox
+            .said
+            .retain(|said| !matches!(said, Said::Checkpoint(_)));
+    }
+    inbox.said.push(said);
+    Ok(())
+}
+
+fn schedule_delivery(inbox: &Rc<RefCell<Inbox>>, report: &Callback<Report>) {
+    if inbox.borrow().delivery.is_some() {
+        return;
+    }
+    let deliver = {
+        let (inbox, report) = (inbox.clone(), report.clone());
+        move || {
+            let Inbox { said, delivery } = inbox.take();
+            drop(delivery);
+            report.emit(Report::Said(said));
+        }
+    };
+    let by_frame = request_animation_frame({
+        let deliver = deliver.clone();
+        move |_| deliver()
+    });
+    let by_timer = Timeout::new(HIDDEN_TAB_MILLISECONDS, deliver);
+    inbox.borrow_mut().delivery = Some((by_frame, by_timer));
+}
