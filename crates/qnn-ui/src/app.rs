@@ -72,6 +72,8 @@ pub struct App {
     /// Engines started since the last one that trained a step.
     fruitless_starts: u32,
     checkpoint: Option<Checkpoint>,
+    /// Whether the engine was told to restore the checkpoint and has not done so yet.
+    restoring: bool,
 
     form: Form,
     training: bool,
@@ -118,6 +120,7 @@ impl Component for App {
             threads: None,
             fruitless_starts: 0,
             checkpoint: None,
+            restoring: false,
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
@@ -359,13 +362,18 @@ impl App {
     /// Tells a new engine everything that is wanted.
     fn instruct(&mut self) {
         let spec = self.form.in_force().clone();
-        self.tell(&ToEngine::Configure { spec });
+        self.tell(&ToEngine::Configure { spec: spec.clone() });
         let source = self.wanted_source().clone();
         self.tell(&ToEngine::UseData { source });
-        if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint)
-            && let Err(error) = engine.restore(checkpoint)
-        {
-            self.alert = Some(format!("The checkpoint could not be restored: {error}."));
+        if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint) {
+            match engine.restore(checkpoint) {
+                Ok(()) => self.restoring = true,
+                Err(error) => {
+                    self.alert = Some(format!("The checkpoint could not be restored: {error}."));
+                }
+            }
+            // The checkpoint brings the settings of its time; those of now may differ.
+            self.tell(&ToEngine::Configure { spec });
         }
         if !self.strokes.is_empty() {
             let strokes = self.strokes.clone();
@@ -399,6 +407,7 @@ impl App {
             FromEngine::Refused { message } => {
                 self.loading = None;
                 self.source_to_come = None;
+                self.restoring = false;
                 self.alert = Some(message);
             }
             FromEngine::State {
@@ -406,6 +415,11 @@ impl App {
                 step,
                 epoch,
             } => {
+                // A new engine begins with a new network, which the checkpoint is about to replace.
+                if self.restoring && step == 0 {
+                    return;
+                }
+                self.restoring = false;
                 if step < self.run.step {
                     self.history.borrow_mut().return_to(step);
                     self.history_revision += 1;
@@ -416,6 +430,7 @@ impl App {
                 }
                 self.run.step = step;
                 self.run.epoch = epoch;
+                self.training = training;
                 if !training {
                     self.run.images_per_second = None;
                 }
@@ -485,7 +500,6 @@ impl App {
             return;
         };
         let after = self.form.in_force().clone();
-        let seed_changed = before.seed != after.seed;
         if !starts_anew(&before, &after) {
             self.history.borrow_mut().mark_settings(&before, &after);
             self.history_revision += 1;
@@ -493,9 +507,6 @@ impl App {
             self.checkpoint = None;
         }
         self.tell(&ToEngine::Configure { spec: after });
-        if seed_changed {
-            self.tell(&ToEngine::Reset);
-        }
     }
 
     fn use_data(&mut self, source: DataSource) {

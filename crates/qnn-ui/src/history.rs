@@ -102,6 +102,13 @@ impl History {
         if !(point.loss.is_finite() && point.accuracy.is_finite()) {
             return;
         }
+        if self
+            .buckets
+            .last()
+            .is_some_and(|last| point.step <= last.step)
+        {
+            self.return_to(point.step - 1);
+        }
         if self.first_point == FirstPoint::Awaited {
             self.first_point = FirstPoint::Measured;
         }
@@ -143,10 +150,11 @@ impl History {
         self.evaluations.push(evaluation);
         if self.evaluations.len() > MOST_EVALUATIONS {
             let last = self.evaluations.len() - 1;
-            let mut position = 0;
+            let mut places = 0..;
             self.evaluations.retain(|_| {
-                position += 1;
-                (position - 1) % 2 == 0 || position - 1 == last
+                places
+                    .next()
+                    .is_some_and(|place| place % 2 == 0 || place == last)
             });
         }
     }
@@ -318,6 +326,21 @@ mod tests {
         history.return_to(0);
         assert_eq!(history.last_step(), 0);
         assert!(history.buckets().is_empty() && history.marks().is_empty());
+    }
+
+    #[test]
+    fn a_step_seen_before_replaces_what_followed_it() {
+        let mut history = with_steps(10);
+        let point = |step| StepPoint {
+            step,
+            loss: 2.0,
+            accuracy: 0.5,
+        };
+        history.push_step(point(4));
+        assert_eq!(history.last_step(), 4);
+        assert_eq!(history.buckets().len(), 4);
+        history.push_step(point(1));
+        assert_eq!(history.last_step(), 1);
     }
 
     #[test]
