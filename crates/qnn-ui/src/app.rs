@@ -74,8 +74,11 @@ pub struct App {
     checkpoint: Option<Checkpoint>,
     /// Whether the engine was told to restore the checkpoint and has not done so yet.
     restoring: bool,
+    /// Whether the engine said that it trains.
+    engine_trains: bool,
 
     form: Form,
+    /// Whether training is wanted.
     training: bool,
     /// The source of the data in use.
     source: DataSource,
@@ -121,6 +124,7 @@ impl Component for App {
             fruitless_starts: 0,
             checkpoint: None,
             restoring: false,
+            engine_trains: false,
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
@@ -324,6 +328,7 @@ impl Component for App {
 impl App {
     fn start_engine(&mut self) {
         self.threads = None;
+        self.engine_trains = false;
         self.fruitless_starts += 1;
         // The old worker ends before the new one begins.
         self.engine = None;
@@ -430,7 +435,11 @@ impl App {
                 }
                 self.run.step = step;
                 self.run.epoch = epoch;
-                self.training = training;
+                // That it does not train yet is no news; that it stopped by itself is.
+                if training || self.engine_trains {
+                    self.training = training;
+                }
+                self.engine_trains = training;
                 if !training {
                     self.run.images_per_second = None;
                 }

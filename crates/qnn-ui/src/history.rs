@@ -8,7 +8,7 @@ use qnn_protocol::spec::{NetworkSpec, Optimizer};
 const MOST_BUCKETS: usize = 1024;
 const MOST_EVALUATIONS: usize = 512;
 /// Steps over which the smoothed lines average, roughly.
-const SMOOTHING_STEPS: f32 = 40.0;
+const SMOOTHING_STEPS: f32 = 30.0;
 
 /// Neighbouring training steps, averaged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,8 +113,8 @@ impl History {
             self.first_point = FirstPoint::Measured;
         }
         let smoothed = |before: Option<f32>, value: f32| {
-            // The first steps are averaged over all steps there are, so that the line starts on them.
-            let steps = (point.step as f32).clamp(1.0, SMOOTHING_STEPS);
+            // A young network learns fast: there the average follows closely.
+            let steps = (point.step as f32 / 4.0).clamp(1.0, SMOOTHING_STEPS);
             before.map_or(value, |before| before + (value - before) / steps)
         };
         let last = self.buckets.last();

@@ -1,9 +1,10 @@
 //! The form of everything but the bit widths: shape, learning rate, batch, loss, optimizer, seed.
 
 use qnn_protocol::spec::{Loss, PRESETS, Preset};
-use web_sys::{HtmlInputElement, HtmlSelectElement};
+use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
+use super::choice::Choice;
 use super::form::{Field, Form};
 use crate::app::Message;
 
@@ -35,40 +36,50 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
             .iter()
             .find(|preset| preset.spec().hidden == *hidden)
     });
-    let on_preset =
-        dispatch.reform(|event: Event| Message::ChoosePreset(Preset::named(&chosen(&event))));
-    let on_loss = dispatch.reform(|event: Event| {
-        Message::ChooseLoss(if chosen(&event) == "cross-entropy" {
+    let on_preset = dispatch.reform(|name: String| Message::ChoosePreset(Preset::named(&name)));
+    let on_loss = dispatch.reform(|name: String| {
+        Message::ChooseLoss(if name == "cross-entropy" {
             Loss::CrossEntropy
         } else {
             Loss::SquaredHinge
         })
     });
-    let on_optimizer =
-        dispatch.reform(|event: Event| Message::ChooseMomentum(chosen(&event) == "sgd"));
+    let on_optimizer = dispatch.reform(|name: String| Message::ChooseMomentum(name == "sgd"));
+    let losses = options([
+        ("squared-hinge", "squared hinge"),
+        ("cross-entropy", "cross-entropy"),
+    ]);
+    let loss = match form.loss {
+        Loss::SquaredHinge => "squared-hinge",
+        Loss::CrossEntropy => "cross-entropy",
+    };
+    let optimizers = options([("adam", "Adam"), ("sgd", "SGD")]);
+    let optimizer = if form.with_momentum { "sgd" } else { "adam" };
+    let presets: Vec<(AttrValue, AttrValue)> = PRESETS
+        .iter()
+        .map(|preset| {
+            let name = format!("{}: {}", preset.name, preset.about);
+            (preset.name.into(), name.into())
+        })
+        .collect();
+    let preset = preset.map_or("", |preset| preset.name);
     let changed_anew = shape.is_some_and(|shape| shape != form.in_force().hidden)
         || form.seed.trim() != form.in_force().seed.to_string();
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
             <fieldset>
-                <legend>{ "Changes what is learned from now on" }</legend>
+                <legend>{ "Keeps what was learned" }</legend>
                 { field(Field::LearningRate, "learning-rate", "Learning rate", "third", &form.learning_rate) }
                 { field(Field::LearningRateDecay, "learning-rate-decay", "× an epoch", "third", &form.learning_rate_decay) }
                 { field(Field::BatchSize, "batch-size", "Batch size", "third", &form.batch_size) }
                 <div class="field half">
                     <label for="loss">{ "Loss" }</label>
-                    <select id="loss" onchange={on_loss}>
-                        <option value="squared-hinge" selected={form.loss == Loss::SquaredHinge}>{ "squared hinge" }</option>
-                        <option value="cross-entropy" selected={form.loss == Loss::CrossEntropy}>{ "cross-entropy" }</option>
-                    </select>
+                    <Choice id="loss" chosen={loss} options={losses} on_choice={on_loss} />
                 </div>
                 <div class="field half">
                     <label for="optimizer">{ "Optimizer" }</label>
-                    <select id="optimizer" onchange={on_optimizer}>
-                        <option value="adam" selected={!form.with_momentum}>{ "Adam" }</option>
-                        <option value="sgd" selected={form.with_momentum}>{ "SGD" }</option>
-                    </select>
+                    <Choice id="optimizer" chosen={optimizer} options={optimizers} on_choice={on_optimizer} />
                 </div>
                 if form.with_momentum {
                     { field(Field::Momentum, "momentum", "Momentum", "half", &form.momentum) }
@@ -76,18 +87,12 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
             </fieldset>
             <fieldset>
                 <legend>{ "Starts a new network" }</legend>
-                <div class="field third">
+                <div class="field half">
                     <label for="preset">{ "Shape" }</label>
-                    <select id="preset" onchange={on_preset}>
-                        <option value="" selected={preset.is_none()} disabled=true>{ "custom" }</option>
-                        { for PRESETS.iter().map(|known| {
-                            let selected = preset.is_some_and(|preset| preset.name == known.name);
-                            html! { <option value={known.name} {selected}>{ format!("{}: {}", known.name, known.about) }</option> }
-                        }) }
-                    </select>
+                    <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />
                 </div>
                 { field(Field::Hidden, "hidden", "Hidden layers", "third", &form.hidden) }
-                { field(Field::Seed, "seed", "Seed", "third", &form.seed) }
+                { field(Field::Seed, "seed", "Seed", "sixth", &form.seed) }
                 <p class="hint wide" role="status">
                     if changed_anew {
                         { "Enter starts a new network: what was learned is lost." }
@@ -98,11 +103,12 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     }
 }
 
-fn chosen(event: &Event) -> String {
-    event
-        .target_dyn_into::<HtmlSelectElement>()
-        .map(|select| select.value())
-        .unwrap_or_default()
+fn options<const COUNT: usize>(
+    options: [(&'static str, &'static str); COUNT],
+) -> Vec<(AttrValue, AttrValue)> {
+    options
+        .map(|(value, name)| (value.into(), name.into()))
+        .into()
 }
 
 #[derive(Properties, PartialEq)]
