@@ -1,1 +1,333 @@
-fn main() {}
+//! `qnn`: the same networks, specs and data as the page, at native speed. It reads arguments and files, keeps the
+//! clock and prints; all mathematics is `qnn_core`'s.
+
+mod files;
+mod settings;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use qnn_core::cost::weight_bytes;
+use qnn_core::data::{CLASSES, DataSet, Images, TrainingData};
+use qnn_core::packed::Evaluation;
+use qnn_core::spec::{Bits, NetworkSpec};
+use qnn_core::train::Trainer;
+use serde::Serialize;
+use settings::Settings;
+
+/// Procedural digits to test with where no other test images are given.
+const PROCEDURAL_TEST_IMAGES: u64 = 10_000;
+/// Test images answered at a time.
+const EVALUATION_PIECE: usize = 500;
+
+/// Trains and tests quantized neural networks (arXiv:1609.07061).
+#[derive(Parser)]
+#[command(name = "qnn", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trains a network and prints how it does after every epoch.
+    Train(Train),
+    /// Tests a network that `train --save` kept.
+    Eval(Eval),
+}
+
+#[derive(Args)]
+struct Train {
+    #[command(flatten)]
+    settings: Settings,
+    /// Epochs to train.
+    #[arg(long, default_value_t = 5)]
+    epochs: u32,
+    /// A folder of IDX files with images and labels, gzipped or not. Without it: procedural digits, endless.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A folder whose test images are used instead of those that belong to the training data.
+    #[arg(long, value_name = "DIR")]
+    test_data: Option<PathBuf>,
+    /// Where to keep the trained network.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Goes on from a network that was kept, with its settings, on the same data.
+    #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Eval {
+    /// The network, as `train --save` kept it.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// A folder of IDX files with images and labels. Without it: procedural digits.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Output {
+    /// Prints one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Threads to compute with; as many as there are cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// What is printed after an epoch.
+#[derive(Serialize)]
+struct EpochReport {
+    epoch: u32,
+    step: u32,
+    /// Means over the epoch's steps.
+    train_loss: f32,
+    train_accuracy: f32,
+    /// The loss of the epoch's last step, for comparison bit by bit.
+    last_loss: f32,
+    test_loss: f32,
+    test_accuracy: f32,
+    images_per_second: f64,
+}
+
+/// What is printed last.
+#[derive(Serialize)]
+struct FinalReport<'a> {
+    spec: &'a NetworkSpec,
+    test_data: &'a str,
+    epochs: u32,
+    threads: usize,
+    weight_bytes: usize,
+    float_weight_bytes: usize,
+    test_images: usize,
+    test_loss: f32,
+    test_accuracy: f32,
+    images_per_second: f64,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Train(arguments) => train(arguments),
+        Command::Eval(arguments) => eval(arguments),
+    }
+}
+
+fn train(arguments: Train) -> Result<()> {
+    arguments.output.start_threads()?;
+    let resumed = arguments
+        .resume
+        .as_deref()
+        .map(files::trainer)
+        .transpose()?;
+    let spec = match &resumed {
+        Some(trainer) => trainer.spec().clone(),
+        None => arguments.settings.spec()?,
+    };
+    let data = data_set(arguments.data.as_deref(), spec.seed)?;
+    let other = arguments
+        .test_data
+        .as_deref()
+        .map(files::data_set)
+        .transpose()?;
+    let tested = other.as_ref().unwrap_or(&data);
+    let mut trainer = match resumed {
+        Some(trainer) => trainer,
+        None => Trainer::new(spec, data.test.image_size())?,
+    };
+    check_size(&trainer, &data)?;
+    check_size(&trainer, tested)?;
+
+    let mut clock = Clock::default();
+    for epoch in trainer.epoch()..trainer.epoch() + arguments.epochs {
+        let report = train_epoch(&mut trainer, &data.train, &tested.test, epoch, &mut clock)?;
+        arguments.output.print(&report, || report.describe())?;
+    }
+    if let Some(file) = &arguments.save {
+        files::save(file, &trainer.checkpoint())?;
+    }
+    let evaluation = trainer
+        .freeze()
+        .evaluate_all(&tested.test, EVALUATION_PIECE);
+    let report = FinalReport::new(&trainer, tested, evaluation, &clock);
+    arguments.output.print(&report, || report.describe())
+}
+
+fn eval(arguments: Eval) -> Result<()> {
+    arguments.output.start_threads()?;
+    let trainer = files::trainer(&arguments.model)?;
+    let data = data_set(arguments.data.as_deref(), trainer.spec().seed)?;
+    check_size(&trainer, &data)?;
+    let network = trainer.freeze();
+    let mut clock = Clock::default();
+    let evaluation = clock.time(data.test.len(), || {
+        network.evaluate_all(&data.test, EVALUATION_PIECE)
+    });
+    let report = FinalReport::new(&trainer, &data, evaluation, &clock);
+    arguments.output.print(&report, || report.describe())
+}
+
+/// Trains an epoch, with a progress bar where there is a terminal, then tests.
+fn train_epoch(
+    trainer: &mut Trainer,
+    data: &TrainingData,
+    test: &Images,
+    epoch: u32,
+    clock: &mut Clock,
+) -> Result<EpochReport> {
+    let template = "{prefix} {bar:40} {pos}/{len} images, {eta} left, {msg}";
+    let bar = ProgressBar::new(data.epoch_length() as u64)
+        .with_style(ProgressStyle::with_template(template)?);
+    bar.set_prefix(format!("epoch {}", epoch + 1));
+    let mut epoch_clock = Clock::default();
+    let (mut loss, mut accuracy, mut last_loss, mut steps) = (0.0, 0.0, 0.0, 0.0);
+    while trainer.epoch() == epoch {
+        let metrics = epoch_clock.time(trainer.spec().batch_size, || trainer.step(data));
+        ensure!(
+            metrics.loss.is_finite(),
+            "Training has diverged in step {}; lower the learning rate.",
+            metrics.step
+        );
+        loss += metrics.loss;
+        accuracy += metrics.accuracy;
+        last_loss = metrics.loss;
+        steps += 1.0;
+        bar.inc(metrics.images as u64);
+        bar.set_message(format!("loss {:.4}", metrics.loss));
+    }
+    bar.finish_and_clear();
+    clock.add(&epoch_clock);
+    let evaluation = trainer.freeze().evaluate_all(test, EVALUATION_PIECE);
+    Ok(EpochReport {
+        epoch: trainer.epoch(),
+        step: trainer.step_count(),
+        train_loss: loss / steps,
+        train_accuracy: accuracy / steps,
+        last_loss,
+        test_loss: evaluation.loss(),
+        test_accuracy: evaluation.accuracy(),
+        images_per_second: epoch_clock.images_per_second(),
+    })
+}
+
+fn data_set(folder: Option<&Path>, seed: u32) -> Result<DataSet> {
+    match folder {
+        Some(folder) => files::data_set(folder),
+        None => Ok(DataSet::procedural(seed, PROCEDURAL_TEST_IMAGES)),
+    }
+}
+
+fn check_size(trainer: &Trainer, data: &DataSet) -> Result<()> {
+    ensure!(
+        trainer.inputs() == data.test.image_size(),
+        "The network reads images of {} pixels; those of {} have {}.",
+        trainer.inputs(),
+        data.name,
+        data.test.image_size()
+    );
+    Ok(())
+}
+
+impl Output {
+    fn start_threads(&self) -> Result<()> {
+        ensure!(self.threads != Some(0), "It takes at least one thread.");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
+        pool.build_global()
+            .context("The threads cannot be started.")
+    }
+
+    fn print(&self, report: &impl Serialize, describe: impl Fn() -> String) -> Result<()> {
+        let line = if self.json {
+            serde_json::to_string(report)?
+        } else {
+            describe()
+        };
+        writeln!(std::io::stdout(), "{line}").context("Standard output cannot be written.")
+    }
+}
+
+impl EpochReport {
+    fn describe(&self) -> String {
+        format!(
+            "epoch {:>3}   loss {:.4}   training {:.2} %   test {:.2} %   {:.0} images/s",
+            self.epoch,
+            self.train_loss,
+            100.0 * self.train_accuracy,
+            100.0 * self.test_accuracy,
+            self.images_per_second
+        )
+    }
+}
+
+impl<'a> FinalReport<'a> {
+    fn new(
+        trainer: &'a Trainer,
+        tested: &'a DataSet,
+        evaluation: Evaluation,
+        clock: &Clock,
+    ) -> Self {
+        let spec = trainer.spec();
+        let bytes = |bits| weight_bytes(spec, trainer.inputs(), CLASSES, bits);
+        FinalReport {
+            spec,
+            test_data: &tested.name,
+            epochs: trainer.epoch(),
+            threads: rayon::current_num_threads(),
+            weight_bytes: bytes(spec.weight_bits),
+            float_weight_bytes: bytes(Bits::FLOAT),
+            test_images: evaluation.images,
+            test_loss: evaluation.loss(),
+            test_accuracy: evaluation.accuracy(),
+            images_per_second: clock.images_per_second(),
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{:.2} % of {} test images of {}; weights of {} bytes instead of {}; {:.0} images/s on {} threads",
+            100.0 * self.test_accuracy,
+            self.test_images,
+            self.test_data,
+            self.weight_bytes,
+            self.float_weight_bytes,
+            self.images_per_second,
+            self.threads
+        )
+    }
+}
+
+/// Adds up work and the time it took.
+#[derive(Default)]
+struct Clock {
+    images: usize,
+    time: Duration,
+}
+
+impl Clock {
+    fn time<T>(&mut self, images: usize, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let result = work();
+        self.time += begun.elapsed();
+        self.images += images;
+        result
+    }
+
+    fn add(&mut self, other: &Clock) {
+        self.time += other.time;
+        self.images += other.images;
+    }
+
+    fn images_per_second(&self) -> f64 {
+        // Nothing done in no time: 0.
+        self.images as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}

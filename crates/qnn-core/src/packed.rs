@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use crate::data::{CLASSES, Images};
 use crate::layers::{DenseWeights, Input, dense_product};
-use crate::quant::LinearQuantizer;
 use crate::spec::{Bits, Loss};
 
 /// A network that answers.
 #[derive(Clone, Debug)]
 pub struct PackedNetwork {
+    pub(crate) weight_bits: Bits,
     pub(crate) activation_bits: Bits,
     pub(crate) loss: Loss,
     pub(crate) layers: Vec<PackedLayer>,
@@ -55,8 +55,7 @@ impl PackedNetwork {
 
     /// The logits of images, `[images, classes]`, for their pixels, `[images, inputs]`.
     pub fn logits(&self, pixels: &[u8]) -> Vec<f32> {
-        let quantizer = LinearQuantizer::new(self.activation_bits);
-        let mut input = Input::pixels(self.inputs(), pixels.to_vec());
+        let mut input = Input::pixels(self.inputs(), pixels.to_vec(), self.weight_bits);
         for (index, layer) in self.layers.iter().enumerate() {
             let units = layer.scale.len();
             let rows = input.rows();
@@ -72,7 +71,7 @@ impl PackedNetwork {
             if index + 1 == self.layers.len() {
                 return sums;
             }
-            input = Input::activations(units, &sums, quantizer);
+            input = Input::activations(units, &sums, self.activation_bits, self.weight_bits);
         }
         unreachable!("a network has a layer")
     }

@@ -22,6 +22,8 @@ impl Bits {
     pub const ONE: Bits = Bits(1);
     /// Float32, not quantized.
     pub const FLOAT: Bits = Bits(32);
+    /// The bits of a pixel.
+    pub const PIXEL: Bits = Bits(8);
     /// Every bit width there is, in rising order.
     pub const ALL: [Bits; 7] = [
         Bits(1),
@@ -212,6 +214,15 @@ impl NetworkSpec {
         let outputs = self.hidden.iter().copied().chain([classes]);
         let inputs = [inputs].into_iter().chain(self.hidden.iter().copied());
         inputs.zip(outputs).collect()
+    }
+
+    /// Bits of what goes into layer `layer`: pixels into the first.
+    pub fn input_bits(&self, layer: usize) -> Bits {
+        if layer == 0 {
+            Bits::PIXEL
+        } else {
+            self.activation_bits
+        }
     }
 
     /// Whether the latent weights of a network of this spec fit one of the `other`.

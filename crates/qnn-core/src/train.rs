@@ -10,14 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{CLASSES, TrainingData};
 use crate::kernels::float_product;
-use crate::layers::{BatchNorm, DenseWeights, Input, Normalized, dense_product};
+use crate::layers::{
+    BatchNorm, DenseWeights, Input, Normalized, dense_product, multiplies_integers,
+};
 use crate::optim::{Parameter, Update, power};
 use crate::packed::{PackedLayer, PackedNetwork};
-use crate::quant::{LinearQuantizer, straight_through};
+use crate::quant::straight_through;
 use crate::spec::{NetworkSpec, SpecError};
 
 /// Multiply-accumulates after which a step may be interrupted: some 10 ms of one thread.
 const PART_MACS: usize = 1 << 26;
+/// What a checkpoint starts with; the last byte is the version of what follows.
+const CHECKPOINT_MAGIC: &[u8] = b"QNN checkpoint\x01";
 
 /// A network in training. `serde` keeps all that training depends on; a step under way is not kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,7 +106,9 @@ struct Work {
 /// Why a checkpoint cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("This is not a checkpoint, or a damaged one.")]
+    #[error("This is not a checkpoint, or one of another version.")]
+    Foreign,
+    #[error("The checkpoint is cut short or damaged.")]
     Damaged,
     #[error("The checkpoint's settings make no sense: {0}")]
     Spec(#[from] SpecError),
@@ -283,7 +289,7 @@ impl Trainer {
             parts,
             update,
             labels,
-            inputs: vec![Input::pixels(self.inputs, pixels)],
+            inputs: vec![Input::pixels(self.inputs, pixels, self.spec.weight_bits)],
             weights: Vec::new(),
             outputs: Vec::new(),
             normalized: Vec::new(),
@@ -304,9 +310,9 @@ impl Trainer {
         match part {
             Part::Quantize { layer } => {
                 let Layer { units, latent, .. } = &self.layers[layer];
-                let bits = self.spec.weight_bits;
-                work.weights
-                    .push(DenseWeights::quantize(*units, &latent.values, bits));
+                let (bits, input_bits) = (self.spec.weight_bits, self.spec.input_bits(layer));
+                let weights = DenseWeights::quantize(*units, &latent.values, bits, input_bits);
+                work.weights.push(weights);
                 work.outputs.push(vec![0.0; batch * units]);
             }
             Part::Product { layer, rows } => {
@@ -322,9 +328,9 @@ impl Trainer {
                 let outputs = &mut work.outputs[layer];
                 work.normalized.push(batch_norm.forward(outputs));
                 if layer < last {
-                    let quantizer = LinearQuantizer::new(self.spec.activation_bits);
+                    let (bits, weight_bits) = (self.spec.activation_bits, self.spec.weight_bits);
                     work.inputs
-                        .push(Input::activations(*units, outputs, quantizer));
+                        .push(Input::activations(*units, outputs, bits, weight_bits));
                 }
             }
             Part::Loss => {
@@ -392,37 +398,40 @@ impl Trainer {
 
     /// The network as it stands, frozen for answering.
     pub fn freeze(&self) -> PackedNetwork {
-        let NetworkSpec {
-            weight_bits,
-            activation_bits,
-            loss,
-            ..
-        } = self.spec;
         let layers = self.layers.iter().enumerate().map(|(index, layer)| {
             let (scale, shift) = layer.batch_norm.affine();
-            let of_floats = weight_bits.is_float() || index > 0 && activation_bits.is_float();
+            let (bits, input_bits) = (self.spec.weight_bits, self.spec.input_bits(index));
             PackedLayer {
                 inputs: layer.inputs,
-                weights: DenseWeights::quantize(layer.units, &layer.latent.values, weight_bits),
-                latent: if of_floats {
-                    layer.latent.values.clone()
-                } else {
+                weights: DenseWeights::quantize(
+                    layer.units,
+                    &layer.latent.values,
+                    bits,
+                    input_bits,
+                ),
+                latent: if multiplies_integers(bits, input_bits) {
                     Vec::new()
+                } else {
+                    layer.latent.values.clone()
                 },
                 scale,
                 shift,
             }
         });
         PackedNetwork {
-            activation_bits,
-            loss,
+            weight_bits: self.spec.weight_bits,
+            activation_bits: self.spec.activation_bits,
+            loss: self.spec.loss,
             layers: layers.collect(),
         }
     }
 
     /// All that is needed to go on from here, as bytes; to be called between steps.
     pub fn checkpoint(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        let mut bytes = CHECKPOINT_MAGIC.to_vec();
+        // Writing to memory what derives from plain numbers cannot fail.
+        bytes.extend(postcard::to_allocvec(self).unwrap_or_default());
+        bytes
     }
 
     /// The trainer that a checkpoint was made of.

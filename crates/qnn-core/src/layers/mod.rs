@@ -5,4 +5,4 @@ mod batch_norm;
 mod dense;
 
 pub use batch_norm::{BatchNorm, Normalized};
-pub use dense::{DenseWeights, Input, dense_product};
+pub use dense::{DenseWeights, Input, dense_product, multiplies_integers};

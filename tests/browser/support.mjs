@@ -1,0 +1,113 @@
+// What the tests in a browser share: servers for the built page, a headless Chromium, and pages that tell what went wrong.
+
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
+
+const TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".wasm": "application/wasm",
+    ".gz": "application/gzip",
+};
+
+/** An empty page on which nothing happens by itself: to drive workers by hand. */
+export const BLANK = "blank.html";
+
+const ISOLATION = {
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+};
+
+/**
+ * Serves a folder as a plain host of files does.
+ * `isolated`: with the headers that isolate; `at`: the path it lies under; `without(path)`: true, or a promise of it, for files to hide.
+ * Gives `url`, the address of the page, and `close()`. `url + BLANK` is an empty page of the same host.
+ */
+export async function serve({ folder = DIST, isolated = false, at = "/", without = () => false } = {}) {
+    const server = createServer(async (request, response) => {
+        const { pathname } = new URL(request.url, "http://localhost");
+        const path = decodeURIComponent(pathname.slice(at.length)).replace(/^$|\/$/, "$&index.html");
+        const file = join(folder, normalize(`/${path}`));
+        const headers = {
+            "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+            ...(isolated && ISOLATION),
+        };
+        const there = pathname.startsWith(at) && !(await without(path));
+        if (there && path === BLANK) {
+            response.writeHead(200, headers).end('<!doctype html><title>Blank</title><link rel="icon" href="data:,">');
+        } else if (there && (await stat(file).catch(() => null))?.isFile()) {
+            response.writeHead(200, headers);
+            createReadStream(file).pipe(response);
+        } else {
+            response.writeHead(404, headers).end();
+        }
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return {
+        url: `http://localhost:${server.address().port}${at}`,
+        async close() {
+            server.closeAllConnections();
+            await new Promise((resolve) => server.close(resolve));
+        },
+    };
+}
+
+/** A headless Chromium with an empty profile; `flags` are added to the usual ones. */
+export function launch(flags = []) {
+    return chromium.launch({
+        executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+        chromiumSandbox: false,
+        args: [
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            ...flags,
+        ],
+    });
+}
+
+/** WebGPU without a GPU: slow, but right. */
+export const SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+/**
+ * Opens an address in a context of its own; `options` are Playwright's, for instance `viewport`, `colorScheme`,
+ * `serviceWorkers: "block"`. The page's `problems` fill with what it reports as errors; closing its context ends it.
+ */
+export async function open(browser, url, options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    const page = await context.newPage();
+    page.problems = [];
+    page.on("pageerror", (error) => page.problems.push(String(error)));
+    page.on("console", (message) => {
+        if (message.type() === "error") page.problems.push(`${message.text()} (${message.location().url})`);
+    });
+    await page.goto(url);
+    return page;
+}
+
+/** Starts `worker.js` in the page and gives the first message of the engine, or throws what the worker's error says. */
+export function firstMessage(page, script = "worker.js") {
+    return page.evaluate(
+        (script) =>
+            new Promise((resolve, reject) => {
+                const worker = new Worker(script, { type: "module" });
+                const end = (then, value) => (worker.terminate(), then(value));
+                worker.onmessage = ({ data }) => end(resolve, data);
+                worker.onerror = (event) => end(reject, new Error(event.message ?? "the worker did not load"));
+            }),
+        script,
+    );
+}
