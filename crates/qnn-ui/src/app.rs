@@ -72,8 +72,13 @@ pub struct App {
     /// Engines started since the last one that trained a step.
     fruitless_starts: u32,
     checkpoint: Option<Checkpoint>,
+    /// Whether the engine was told to restore the checkpoint and has not done so yet.
+    restoring: bool,
+    /// Whether the engine said that it trains.
+    engine_trains: bool,
 
     form: Form,
+    /// Whether training is wanted.
     training: bool,
     /// The source of the data in use.
     source: DataSource,
@@ -118,6 +123,8 @@ impl Component for App {
             threads: None,
             fruitless_starts: 0,
             checkpoint: None,
+            restoring: false,
+            engine_trains: false,
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
@@ -321,6 +328,7 @@ impl Component for App {
 impl App {
     fn start_engine(&mut self) {
         self.threads = None;
+        self.engine_trains = false;
         self.fruitless_starts += 1;
         // The old worker ends before the new one begins.
         self.engine = None;
@@ -359,13 +367,18 @@ impl App {
     /// Tells a new engine everything that is wanted.
     fn instruct(&mut self) {
         let spec = self.form.in_force().clone();
-        self.tell(&ToEngine::Configure { spec });
+        self.tell(&ToEngine::Configure { spec: spec.clone() });
         let source = self.wanted_source().clone();
         self.tell(&ToEngine::UseData { source });
-        if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint)
-            && let Err(error) = engine.restore(checkpoint)
-        {
-            self.alert = Some(format!("The checkpoint could not be restored: {error}."));
+        if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint) {
+            match engine.restore(checkpoint) {
+                Ok(()) => self.restoring = true,
+                Err(error) => {
+                    self.alert = Some(format!("The checkpoint could not be restored: {error}."));
+                }
+            }
+            // The checkpoint brings the settings of its time; those of now may differ.
+            self.tell(&ToEngine::Configure { spec });
         }
         if !self.strokes.is_empty() {
             let strokes = self.strokes.clone();
@@ -399,6 +412,7 @@ impl App {
             FromEngine::Refused { message } => {
                 self.loading = None;
                 self.source_to_come = None;
+                self.restoring = false;
                 self.alert = Some(message);
             }
             FromEngine::State {
@@ -406,6 +420,11 @@ impl App {
                 step,
                 epoch,
             } => {
+                // A new engine begins with a new network, which the checkpoint is about to replace.
+                if self.restoring && step == 0 {
+                    return;
+                }
+                self.restoring = false;
                 if step < self.run.step {
                     self.history.borrow_mut().return_to(step);
                     self.history_revision += 1;
@@ -416,6 +435,11 @@ impl App {
                 }
                 self.run.step = step;
                 self.run.epoch = epoch;
+                // That it does not train yet is no news; that it stopped by itself is.
+                if training || self.engine_trains {
+                    self.training = training;
+                }
+                self.engine_trains = training;
                 if !training {
                     self.run.images_per_second = None;
                 }
@@ -485,7 +509,6 @@ impl App {
             return;
         };
         let after = self.form.in_force().clone();
-        let seed_changed = before.seed != after.seed;
         if !starts_anew(&before, &after) {
             self.history.borrow_mut().mark_settings(&before, &after);
             self.history_revision += 1;
@@ -493,9 +516,6 @@ impl App {
             self.checkpoint = None;
         }
         self.tell(&ToEngine::Configure { spec: after });
-        if seed_changed {
-            self.tell(&ToEngine::Reset);
-        }
     }
 
     fn use_data(&mut self, source: DataSource) {

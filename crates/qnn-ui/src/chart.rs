@@ -270,7 +270,7 @@ impl Surface {
         context.set_fill_style_str(&self.palette.muted);
         context.set_stroke_style_str(&self.palette.grid);
         context.set_line_width(1.0);
-        for tick in axis.ticks(axis.length() / 34.0) {
+        for tick in axis.ticks(axis.length() / 28.0) {
             // Half a pixel on, so that the line fills one row of pixels.
             let place = axis.place(tick).round() + 0.5;
             context.begin_path();

@@ -8,7 +8,7 @@ use qnn_protocol::spec::{NetworkSpec, Optimizer};
 const MOST_BUCKETS: usize = 1024;
 const MOST_EVALUATIONS: usize = 512;
 /// Steps over which the smoothed lines average, roughly.
-const SMOOTHING_STEPS: f32 = 40.0;
+const SMOOTHING_STEPS: f32 = 30.0;
 
 /// Neighbouring training steps, averaged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,12 +102,19 @@ impl History {
         if !(point.loss.is_finite() && point.accuracy.is_finite()) {
             return;
         }
+        if self
+            .buckets
+            .last()
+            .is_some_and(|last| point.step <= last.step)
+        {
+            self.return_to(point.step - 1);
+        }
         if self.first_point == FirstPoint::Awaited {
             self.first_point = FirstPoint::Measured;
         }
         let smoothed = |before: Option<f32>, value: f32| {
-            // The first steps are averaged over all steps there are, so that the line starts on them.
-            let steps = (point.step as f32).clamp(1.0, SMOOTHING_STEPS);
+            // A young network learns fast: there the average follows closely.
+            let steps = (point.step as f32 / 4.0).clamp(1.0, SMOOTHING_STEPS);
             before.map_or(value, |before| before + (value - before) / steps)
         };
         let last = self.buckets.last();
@@ -143,10 +150,11 @@ impl History {
         self.evaluations.push(evaluation);
         if self.evaluations.len() > MOST_EVALUATIONS {
             let last = self.evaluations.len() - 1;
-            let mut position = 0;
+            let mut places = 0..;
             self.evaluations.retain(|_| {
-                position += 1;
-                (position - 1) % 2 == 0 || position - 1 == last
+                places
+                    .next()
+                    .is_some_and(|place| place % 2 == 0 || place == last)
             });
         }
     }
@@ -318,6 +326,21 @@ mod tests {
         history.return_to(0);
         assert_eq!(history.last_step(), 0);
         assert!(history.buckets().is_empty() && history.marks().is_empty());
+    }
+
+    #[test]
+    fn a_step_seen_before_replaces_what_followed_it() {
+        let mut history = with_steps(10);
+        let point = |step| StepPoint {
+            step,
+            loss: 2.0,
+            accuracy: 0.5,
+        };
+        history.push_step(point(4));
+        assert_eq!(history.last_step(), 4);
+        assert_eq!(history.buckets().len(), 4);
+        history.push_step(point(1));
+        assert_eq!(history.last_step(), 1);
     }
 
     #[test]

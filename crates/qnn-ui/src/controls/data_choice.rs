@@ -1,8 +1,9 @@
 //! Which images are learned: the built-in digits, MNIST, or files of the visitor.
 
-use web_sys::{File, HtmlInputElement, HtmlSelectElement};
+use web_sys::{File, HtmlInputElement};
 use yew::prelude::*;
 
+use super::choice::Choice;
 use crate::app::{Message, files_of};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,14 @@ impl DataOption {
             DataOption::Files => "files",
         }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            DataOption::Procedural => "Procedural digits",
+            DataOption::Mnist => "MNIST",
+            DataOption::Files => "Your files",
+        }
+    }
 }
 
 #[derive(Properties, PartialEq)]
@@ -37,15 +46,12 @@ pub struct DataChoiceProperties {
 #[component]
 pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
     let chooser = use_node_ref();
-    let onchange = {
+    let on_choice = {
         let dispatch = properties.dispatch.clone();
-        move |event: Event| {
-            let value = event
-                .target_dyn_into::<HtmlSelectElement>()
-                .map(|select| select.value());
+        move |value: String| {
             let option = DataOption::ALL
                 .into_iter()
-                .find(|option| Some(option.value()) == value.as_deref());
+                .find(|option| option.value() == value);
             if let Some(option) = option {
                 dispatch.emit(Message::ChooseData(option));
             }
@@ -71,20 +77,26 @@ pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
             }
         }
     };
-    let option = |option: DataOption, name: &'static str, disabled: bool| {
-        html! {
-            <option value={option.value()} selected={properties.chosen == option} {disabled}>{ name }</option>
-        }
-    };
+    // Files are chosen by the button; the list only shows that they are in use.
+    let options = DataOption::ALL
+        .into_iter()
+        .filter(|option| *option != DataOption::Files)
+        .map(|option| (option.value().into(), option.name().into()))
+        .collect::<Vec<_>>();
+    let files = properties.chosen == DataOption::Files;
+    let chosen = if files { "" } else { properties.chosen.value() };
     html! {
         <div class="field wide">
             <label for="data">{ "Data" }</label>
             <div class="beside">
-                <select id="data" {onchange} aria-describedby="data-about">
-                    { option(DataOption::Procedural, "Procedural digits", false) }
-                    { option(DataOption::Mnist, "MNIST", false) }
-                    { option(DataOption::Files, "Your files", properties.chosen != DataOption::Files) }
-                </select>
+                <Choice
+                    id="data"
+                    {chosen}
+                    {options}
+                    otherwise={files.then_some(AttrValue::from(DataOption::Files.name()))}
+                    described_by="data-about"
+                    {on_choice}
+                />
                 <button id="choose-files" type="button" onclick={on_choose} aria-describedby="data-about">
                     { "Your files…" }
                 </button>

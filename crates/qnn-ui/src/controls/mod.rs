@@ -2,6 +2,7 @@
 //! and what they do is told to `app` as a message.
 
 mod bit_slider;
+mod choice;
 mod data_choice;
 mod form;
 mod run;

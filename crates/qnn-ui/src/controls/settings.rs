@@ -1,9 +1,10 @@
 //! The form of everything but the bit widths: shape, learning rate, batch, loss, optimizer, seed.
 
 use qnn_protocol::spec::{Loss, PRESETS, Preset};
-use web_sys::{HtmlInputElement, HtmlSelectElement};
+use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
+use super::choice::Choice;
 use super::form::{Field, Form};
 use crate::app::Message;
 
@@ -20,21 +21,14 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     let form = &properties.form;
     let dispatch = &properties.dispatch;
     let problems = form.problems();
-    let field = |field, id, label, value: &str, hint: Option<AttrValue>| {
+    let field = |field, id, label, width, value: &str| {
         let problem = problems
             .iter()
             .find(|(wrong, _)| *wrong == field)
             .map(|(_, message)| AttrValue::from(message.clone()));
         html! {
-            <TextField {field} {id} {label} value={value.to_string()} {problem} {hint} dispatch={dispatch.clone()} />
+            <TextField {field} {id} {label} {width} value={value.to_string()} {problem} dispatch={dispatch.clone()} />
         }
-    };
-    let anew = |changed: bool| {
-        AttrValue::from(if changed {
-            "Enter starts a new network: what was learned is lost."
-        } else {
-            "A change starts a new network."
-        })
     };
     let shape = form.typed_hidden();
     let preset = shape.as_ref().and_then(|hidden| {
@@ -42,64 +36,79 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
             .iter()
             .find(|preset| preset.spec().hidden == *hidden)
     });
-    let on_preset =
-        dispatch.reform(|event: Event| Message::ChoosePreset(Preset::named(&chosen(&event))));
-    let on_loss = dispatch.reform(|event: Event| {
-        Message::ChooseLoss(if chosen(&event) == "cross-entropy" {
+    let on_preset = dispatch.reform(|name: String| Message::ChoosePreset(Preset::named(&name)));
+    let on_loss = dispatch.reform(|name: String| {
+        Message::ChooseLoss(if name == "cross-entropy" {
             Loss::CrossEntropy
         } else {
             Loss::SquaredHinge
         })
     });
-    let on_optimizer =
-        dispatch.reform(|event: Event| Message::ChooseMomentum(chosen(&event) == "sgd"));
-    let seed_changed = form.seed.trim() != form.in_force().seed.to_string();
-    let shape_changed = shape.is_some_and(|shape| shape != form.in_force().hidden);
+    let on_optimizer = dispatch.reform(|name: String| Message::ChooseMomentum(name == "sgd"));
+    let losses = options([
+        ("squared-hinge", "squared hinge"),
+        ("cross-entropy", "cross-entropy"),
+    ]);
+    let loss = match form.loss {
+        Loss::SquaredHinge => "squared-hinge",
+        Loss::CrossEntropy => "cross-entropy",
+    };
+    let optimizers = options([("adam", "Adam"), ("sgd", "SGD")]);
+    let optimizer = if form.with_momentum { "sgd" } else { "adam" };
+    let presets: Vec<(AttrValue, AttrValue)> = PRESETS
+        .iter()
+        .map(|preset| {
+            let name = format!("{}: {}", preset.name, preset.about);
+            (preset.name.into(), name.into())
+        })
+        .collect();
+    let preset = preset.map_or("", |preset| preset.name);
+    let changed_anew = shape.is_some_and(|shape| shape != form.in_force().hidden)
+        || form.seed.trim() != form.in_force().seed.to_string();
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
-            <div class="field">
-                <label for="preset">{ "Shape" }</label>
-                <select id="preset" onchange={on_preset} aria-describedby="hidden-hint">
-                    <option value="" selected={preset.is_none()} disabled=true>{ "custom" }</option>
-                    { for PRESETS.iter().map(|known| {
-                        let selected = preset.is_some_and(|preset| preset.name == known.name);
-                        html! { <option value={known.name} title={known.about} {selected}>{ known.name }</option> }
-                    }) }
-                </select>
-            </div>
-            { field(Field::Hidden, "hidden", "Hidden layers", &form.hidden, Some(anew(shape_changed))) }
-            { field(Field::LearningRate, "learning-rate", "Learning rate", &form.learning_rate, None) }
-            { field(Field::LearningRateDecay, "learning-rate-decay", "Decay an epoch", &form.learning_rate_decay, None) }
-            { field(Field::BatchSize, "batch-size", "Batch size", &form.batch_size, None) }
-            <div class="field">
-                <label for="loss">{ "Loss" }</label>
-                <select id="loss" onchange={on_loss}>
-                    <option value="squared-hinge" selected={form.loss == Loss::SquaredHinge}>{ "squared hinge" }</option>
-                    <option value="cross-entropy" selected={form.loss == Loss::CrossEntropy}>{ "cross-entropy" }</option>
-                </select>
-            </div>
-            <div class="field">
-                <label for="optimizer">{ "Optimizer" }</label>
-                <select id="optimizer" onchange={on_optimizer}>
-                    <option value="adam" selected={!form.with_momentum}>{ "Adam" }</option>
-                    <option value="sgd" selected={form.with_momentum}>{ "SGD + momentum" }</option>
-                </select>
-            </div>
-            if form.with_momentum {
-                { field(Field::Momentum, "momentum", "Momentum", &form.momentum, None) }
-            }
-            { field(Field::Seed, "seed", "Seed", &form.seed, Some(anew(seed_changed))) }
-            <p class="hint wide">{ "All but shape and seed may change in the middle of training: what was learned stays." }</p>
+            <fieldset>
+                <legend>{ "Keeps what was learned" }</legend>
+                { field(Field::LearningRate, "learning-rate", "Learning rate", "third", &form.learning_rate) }
+                { field(Field::LearningRateDecay, "learning-rate-decay", "× an epoch", "third", &form.learning_rate_decay) }
+                { field(Field::BatchSize, "batch-size", "Batch size", "third", &form.batch_size) }
+                <div class="field half">
+                    <label for="loss">{ "Loss" }</label>
+                    <Choice id="loss" chosen={loss} options={losses} on_choice={on_loss} />
+                </div>
+                <div class="field half">
+                    <label for="optimizer">{ "Optimizer" }</label>
+                    <Choice id="optimizer" chosen={optimizer} options={optimizers} on_choice={on_optimizer} />
+                </div>
+                if form.with_momentum {
+                    { field(Field::Momentum, "momentum", "Momentum", "half", &form.momentum) }
+                }
+            </fieldset>
+            <fieldset>
+                <legend>{ "Starts a new network" }</legend>
+                <div class="field half">
+                    <label for="preset">{ "Shape" }</label>
+                    <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />
+                </div>
+                { field(Field::Hidden, "hidden", "Hidden layers", "third", &form.hidden) }
+                { field(Field::Seed, "seed", "Seed", "sixth", &form.seed) }
+                <p class="hint wide" role="status">
+                    if changed_anew {
+                        { "Enter starts a new network: what was learned is lost." }
+                    }
+                </p>
+            </fieldset>
         </form>
     }
 }
 
-fn chosen(event: &Event) -> String {
-    event
-        .target_dyn_into::<HtmlSelectElement>()
-        .map(|select| select.value())
-        .unwrap_or_default()
+fn options<const COUNT: usize>(
+    options: [(&'static str, &'static str); COUNT],
+) -> Vec<(AttrValue, AttrValue)> {
+    options
+        .map(|(value, name)| (value.into(), name.into()))
+        .into()
 }
 
 #[derive(Properties, PartialEq)]
@@ -107,9 +116,10 @@ struct TextFieldProperties {
     field: Field,
     id: AttrValue,
     label: AttrValue,
+    /// The class of its share of the form's width.
+    width: &'static str,
     value: String,
     problem: Option<AttrValue>,
-    hint: Option<AttrValue>,
     dispatch: Callback<Message>,
 }
 
@@ -120,9 +130,9 @@ fn TextField(properties: &TextFieldProperties) -> Html {
         field,
         id,
         label,
+        width,
         value,
         problem,
-        hint,
         dispatch,
     } = properties;
     let field = *field;
@@ -135,37 +145,31 @@ fn TextField(properties: &TextFieldProperties) -> Html {
     });
     let onchange = dispatch.reform(|_: Event| Message::Commit);
     let problem_id = format!("{id}-problem");
-    let hint_id = format!("{id}-hint");
-    let described_by = match (problem, hint) {
-        (Some(_), _) => Some(problem_id.clone()),
-        (None, Some(_)) => Some(hint_id.clone()),
-        (None, None) => None,
-    };
     let inputmode = match field {
         Field::Hidden => "text",
         Field::BatchSize | Field::Seed => "numeric",
         _ => "decimal",
     };
     html! {
-        <div class="field">
-            <label for={id}>{ label }</label>
-            <input
-                {id}
-                type="text"
-                {inputmode}
-                autocomplete="off"
-                spellcheck="false"
-                value={value.clone()}
-                aria-invalid={problem.is_some().then_some("true")}
-                aria-describedby={described_by}
-                {oninput}
-                {onchange}
-            />
+        <>
+            <div class={classes!("field", *width)}>
+                <label for={id}>{ label }</label>
+                <input
+                    {id}
+                    type="text"
+                    {inputmode}
+                    autocomplete="off"
+                    spellcheck="false"
+                    value={value.clone()}
+                    aria-invalid={problem.is_some().then_some("true")}
+                    aria-describedby={problem.is_some().then(|| problem_id.clone())}
+                    {oninput}
+                    {onchange}
+                />
+            </div>
             if let Some(problem) = problem {
-                <p id={problem_id} class="problem">{ problem }</p>
-            } else if let Some(hint) = hint {
-                <p id={hint_id} class="hint">{ hint }</p>
+                <p id={problem_id} class="problem wide" role="status">{ problem }</p>
             }
-        </div>
+        </>
     }
 }
