@@ -1,5 +1,7 @@
 //! Training as a whole: it learns, and its result depends on spec, seed and data alone.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 use qnn_core::data::{DataSet, TrainingData};
 use qnn_core::spec::{Bits, Loss, NetworkSpec, Optimizer};
 use qnn_core::train::{CheckpointError, StepMetrics, Trainer};

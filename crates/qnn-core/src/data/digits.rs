@@ -22,28 +22,31 @@ const MAGIC: &[u8] = b"STROKES1";
 const MEAN_UNITS: [f32; 3] = [9.0, 9.0, 48.0];
 const DIRECTION_UNITS: [f32; 3] = [24.0, 24.0, 128.0];
 
-/// Widens the fitted shapes: a little broader than MNIST trains better than a little narrower.
-const BREADTH: f32 = 1.1;
+/// Widens the fitted spread of (x, y, pen radius): digits a little broader than MNIST train better than narrower.
+const BREADTH: [f32; 3] = [1.4, 1.4, 1.1];
 /// Standard deviations of the random affine map around the identity
 const STRETCH: f32 = 0.06;
-const SLANT: f32 = 0.10;
+const SLANT: f32 = 0.15;
 const TURN: f32 = 0.06;
-/// Waves of the elastic warp, and the standard deviation of each one's amplitude in pixels
+/// Sine waves of the elastic warp, the standard deviations of their wave numbers (radians a pixel) and
+/// amplitudes (pixels)
 const WAVES: usize = 3;
-const WAVE_AMPLITUDE: f32 = 0.35;
-/// Standard deviations of the pen: its width (relative) and the place of the digit (pixels)
-const PEN_GROWTH: f32 = 0.13;
-const PEN_SPREAD: f32 = 0.10;
-const PLACE_SPREAD: f32 = 0.35;
-/// Longer side of the digit's box, as MNIST has it, and its relative standard deviation
+const WAVE_NUMBER: f32 = 0.22;
+const WAVE_AMPLITUDE: f32 = 0.6;
+/// Relative standard deviation of the pen's radius, and its bounds in pixels
+const PEN_SPREAD: f32 = 0.15;
+const PEN_RADIUS: [f32; 2] = [0.6, 3.0];
+/// Standard deviation of the centre of mass about `MIDDLE`, in pixels
+const PLACE_SPREAD: f32 = 0.7;
+/// Longer side of the digit's box in pixels, as in MNIST, and its relative standard deviation
 const BOX_SIDE: f32 = 20.0;
-const BOX_SPREAD: f32 = 0.03;
+const BOX_SPREAD: f32 = 0.04;
+/// Pixels without ink on every side
+const BORDER: isize = 1;
 /// Pixels from full ink to bare paper across a stroke's edge: least and most
-const SOFTNESS: [f32; 2] = [0.8, 1.6];
-/// Standard deviation of the noise at half ink, of 1
-const NOISE: f32 = 0.10;
-/// Pixels kept clear of ink on every side
-const BORDER: f32 = 1.0;
+const SOFTNESS: [f32; 2] = [0.8, 1.8];
+/// Standard deviation of the noise where a pixel is half inked, of 1
+const NOISE: f32 = 0.1;
 
 /// One writing style of a digit: a graph of pen points and how it varies
 #[derive(Clone, Debug)]
@@ -64,6 +67,9 @@ struct PenPoint {
     y: f32,
     radius: f32,
 }
+
+/// Ink of each pixel, 0..=1, row-major
+type Image = [f32; SIDE * SIDE];
 
 /// A seeded, endless stream of labelled digit images
 #[derive(Clone, Debug)]
@@ -90,8 +96,9 @@ impl ProceduralDigits {
         let style = pick(&self.styles[label], &mut random);
         let mut points = sample(style, &mut random);
         warp(&mut points, &mut random);
-        place(&mut points, style.edges, &mut random);
-        ink(&points, style.edges, pixels, &mut random);
+        fit_box(&mut points, &mut random);
+        let image = ink(&points, style.edges, &mut random);
+        centre(&image, pixels, &mut random);
         label as u8
     }
 }
@@ -143,10 +150,11 @@ fn sample(style: &Style, random: &mut Random) -> Vec<PenPoint> {
         .map(|point| std::array::from_fn(|axis| point[axis] as f32 / MEAN_UNITS[axis]))
         .collect();
     for direction in style.directions.chunks_exact(style.mean.len()) {
-        let amount = BREADTH * random.normal();
+        let amount = random.normal();
         for (point, step) in shape.iter_mut().zip(direction) {
             for axis in 0..3 {
-                point[axis] += amount * (step[axis] as i8) as f32 / DIRECTION_UNITS[axis];
+                point[axis] +=
+                    amount * BREADTH[axis] * (step[axis] as i8) as f32 / DIRECTION_UNITS[axis];
             }
         }
     }
@@ -156,7 +164,7 @@ fn sample(style: &Style, random: &mut Random) -> Vec<PenPoint> {
         .map(|[x, y, radius]| PenPoint {
             x,
             y,
-            radius: (radius * pen + PEN_GROWTH).clamp(0.4, 3.5),
+            radius: (radius * pen).clamp(PEN_RADIUS[0], PEN_RADIUS[1]),
         })
         .collect()
 }
@@ -167,7 +175,7 @@ fn warp(points: &mut [PenPoint], random: &mut Random) {
     let turn = TURN * random.normal();
     let slant = SLANT * random.normal() - turn;
     let waves = [(); WAVES].map(|()| {
-        let [across, down] = [(); 2].map(|()| 0.22 * random.normal());
+        let [across, down] = [(); 2].map(|()| WAVE_NUMBER * random.normal());
         let phase = random.uniform() * std::f32::consts::TAU;
         let [dx, dy] = [(); 2].map(|()| WAVE_AMPLITUDE * random.normal());
         (across, down, phase, dx, dy)
@@ -184,8 +192,8 @@ fn warp(points: &mut [PenPoint], random: &mut Random) {
     }
 }
 
-/// MNIST's normalisation: the box's longer side to 20 pixels, the centre of mass to the image's middle
-fn place(points: &mut [PenPoint], edges: &[[u8; 2]], random: &mut Random) {
+/// MNIST's normalisation of size: the box's longer side becomes 20 pixels. The box goes to the image's middle.
+fn fit_box(points: &mut [PenPoint], random: &mut Random) {
     let (mut low, mut high) = ([f32::MAX; 2], [f32::MIN; 2]);
     for point in points.iter() {
         for (axis, at) in [point.x, point.y].into_iter().enumerate() {
@@ -193,36 +201,20 @@ fn place(points: &mut [PenPoint], edges: &[[u8; 2]], random: &mut Random) {
             high[axis] = high[axis].max(at + point.radius);
         }
     }
-    let (mut mass, mut moment) = (1e-3, [0.0, 0.0]);
-    for &[a, b] in edges {
-        let (a, b) = (points[a as usize], points[b as usize]);
-        let (dx, dy) = (b.x - a.x, b.y - a.y);
-        let ink = (dx * dx + dy * dy).sqrt() * (a.radius + b.radius);
-        mass += ink;
-        moment[0] += ink * (a.x + b.x) / 2.0;
-        moment[1] += ink * (a.y + b.y) / 2.0;
-    }
     let side = (high[0] - low[0]).max(high[1] - low[1]);
-    let scale = (BOX_SIDE * (1.0 + BOX_SPREAD * random.normal()) / side).clamp(0.5, 2.0);
-    let shift: [f32; 2] = std::array::from_fn(|axis| {
-        let shift = MIDDLE + PLACE_SPREAD * random.normal() - scale * moment[axis] / mass;
-        let least = BORDER - scale * low[axis];
-        let most = SIDE as f32 - 1.0 - BORDER - scale * high[axis];
-        shift.min(most).max(least)
-    });
+    let scale = BOX_SIDE * (1.0 + BOX_SPREAD * random.normal()) / side;
+    // Anywhere within a pixel, or the box's edges would all fall alike on the pixels.
+    let [left, top] =
+        [0, 1].map(|axis| MIDDLE - random.uniform() - scale * (low[axis] + high[axis]) / 2.0);
     for point in points {
-        point.x = scale * point.x + shift[0];
-        point.y = scale * point.y + shift[1];
+        point.x = left + scale * point.x;
+        point.y = top + scale * point.y;
+        point.radius *= scale;
     }
 }
 
-/// Inks the strokes: each pixel's ink falls off across the edge of the nearest stroke.
-fn ink(
-    points: &[PenPoint],
-    edges: &[[u8; 2]],
-    pixels: &mut [u8; SIDE * SIDE],
-    random: &mut Random,
-) {
+/// Inks the strokes: ink in 0..=1 falls off across the edge of the stroke nearest to each pixel.
+fn ink(points: &[PenPoint], edges: &[[u8; 2]], random: &mut Random) -> Image {
     let softness = SOFTNESS[0] + (SOFTNESS[1] - SOFTNESS[0]) * random.uniform();
     let mut depth = [-softness; SIDE * SIDE];
     for &[a, b] in edges {
@@ -246,14 +238,53 @@ fn ink(
             }
         }
     }
-    for (pixel, depth) in pixels.iter_mut().zip(depth) {
-        let clean = (0.5 + depth / softness).clamp(0.0, 1.0);
+    // However thin the pen, its darkest pixel is full ink, as in MNIST.
+    let full = depth
+        .iter()
+        .copied()
+        .fold(0.0, f32::max)
+        .min(softness / 2.0);
+    depth.map(|depth| {
+        let clean = ((depth + softness / 2.0) / (full + softness / 2.0)).clamp(0.0, 1.0);
         // Paper and full ink stay clean: the noise is in the edges.
-        let noisy = match clean {
+        match clean {
             0.0 => 0.0,
-            _ => clean + 4.0 * clean * (1.0 - clean) * NOISE * random.normal(),
-        };
-        *pixel = (255.0 * noisy.clamp(0.0, 1.0) + 0.5) as u8;
+            _ => (clean + 4.0 * clean * (1.0 - clean) * NOISE * random.normal()).clamp(0.0, 1.0),
+        }
+    })
+}
+
+/// MNIST's normalisation of place: moves the image by whole pixels, its centre of mass to the middle.
+fn centre(image: &Image, pixels: &mut [u8; SIDE * SIDE], random: &mut Random) {
+    // Ink along each axis: in every column, in every row
+    let mut along = [[0.0; SIDE]; 2];
+    for (row, line) in image.chunks_exact(SIDE).enumerate() {
+        for (column, ink) in line.iter().enumerate() {
+            along[0][column] += ink;
+            along[1][row] += ink;
+        }
+    }
+    let [right, down] = along.map(|ink| {
+        let mass: f32 = ink.iter().sum();
+        let moment: f32 = ink
+            .iter()
+            .enumerate()
+            .map(|(at, ink)| at as f32 * ink)
+            .sum();
+        let shift = MIDDLE + PLACE_SPREAD * random.normal() - moment / mass.max(1.0);
+        let first = ink.iter().take_while(|ink| **ink == 0.0).count() as isize;
+        let last = ink.iter().rev().take_while(|ink| **ink == 0.0).count() as isize;
+        (shift.round() as isize)
+            .min(last - BORDER)
+            .max(BORDER - first)
+    });
+    pixels.fill(0);
+    for (at, &ink) in image.iter().enumerate().filter(|(_, ink)| **ink > 0.0) {
+        let (row, column) = ((at / SIDE) as isize + down, (at % SIDE) as isize + right);
+        let inside = 0..SIDE as isize;
+        if inside.contains(&row) && inside.contains(&column) {
+            pixels[row as usize * SIDE + column as usize] = (255.0 * ink + 0.5) as u8;
+        }
     }
 }
 
@@ -277,5 +308,118 @@ impl Random {
         let bits = self.0.next_u64();
         let sum: u32 = (0..4).map(|part| (bits >> (16 * part)) as u16 as u32).sum();
         (sum as f32 / 65536.0 - 2.0) * 1.732_050_8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(seed: u64, count: u64) -> Vec<(u8, [u8; SIDE * SIDE])> {
+        let digits = ProceduralDigits::new(seed);
+        (0..count)
+            .map(|index| {
+                let mut pixels = [0; SIDE * SIDE];
+                (digits.draw(index, &mut pixels), pixels)
+            })
+            .collect()
+    }
+
+    /// FNV-1a over labels and pixels
+    fn checksum(digits: &[(u8, [u8; SIDE * SIDE])]) -> u64 {
+        digits
+            .iter()
+            .flat_map(|(label, pixels)| std::iter::once(label).chain(pixels))
+            .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+                (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
+            })
+    }
+
+    #[test]
+    fn the_stream_is_the_same_everywhere() {
+        assert_eq!(checksum(&stream(7, 500)), 0xd1f4_4c87_200e_e52b);
+    }
+
+    #[test]
+    fn drawing_is_pure_in_seed_and_index() {
+        let digits = stream(1, 20);
+        let mut pixels = [9; SIDE * SIDE];
+        assert_eq!(
+            (ProceduralDigits::new(1).draw(13, &mut pixels), pixels),
+            digits[13]
+        );
+        assert_ne!(stream(2, 20), digits);
+        for index in 1..20 {
+            assert_ne!(digits[index - 1].1, digits[index].1);
+        }
+    }
+
+    #[test]
+    fn labels_are_balanced_and_unordered() {
+        let digits = stream(3, 10_000);
+        for class in 0..CLASSES as u8 {
+            let count = digits.iter().filter(|(label, _)| *label == class).count();
+            assert!(
+                (900..=1100).contains(&count),
+                "class {class}: {count} of 10000"
+            );
+        }
+        let repeats = digits
+            .windows(2)
+            .filter(|pair| pair[0].0 == pair[1].0)
+            .count();
+        assert!(
+            (880..=1120).contains(&repeats),
+            "{repeats} labels of 9999 repeat the last"
+        );
+    }
+
+    #[test]
+    fn ink_is_like_that_of_mnist() {
+        let digits = stream(4, 5_000);
+        let mut total = 0.0;
+        for (label, pixels) in &digits {
+            let (mut ink, mut across, mut down) = (0.0, 0.0, 0.0);
+            for (at, &pixel) in pixels.iter().enumerate() {
+                let (row, column) = (at / SIDE, at % SIDE);
+                ink += pixel as f64;
+                across += pixel as f64 * column as f64;
+                down += pixel as f64 * row as f64;
+                let edge = [row, column]
+                    .iter()
+                    .any(|&line| line == 0 || line == SIDE - 1);
+                assert!(!edge || pixel == 0, "ink on the border of a {label}");
+            }
+            assert!(ink > 20.0 * 255.0, "hardly any ink in a {label}");
+            for centre in [across / ink, down / ink] {
+                assert!(
+                    (centre - MIDDLE as f64).abs() < 4.0,
+                    "a {label} centred at {centre}"
+                );
+            }
+            total += ink;
+        }
+        let mean = total / (digits.len() * SIDE * SIDE) as f64;
+        assert!(
+            (30.0..37.0).contains(&mean),
+            "mean pixel {mean}, MNIST's is 33.3"
+        );
+    }
+
+    #[test]
+    fn the_model_is_whole() {
+        assert!(MODEL.starts_with(MAGIC));
+        assert_eq!(MODEL[MAGIC.len()] as usize, CLASSES);
+        for style in read_model().iter().flatten() {
+            assert!(style.weight > 0 && !style.edges.is_empty());
+            assert_eq!(style.directions.len() % style.mean.len(), 0);
+            assert!(
+                style
+                    .edges
+                    .iter()
+                    .flatten()
+                    .all(|&point| (point as usize) < style.mean.len())
+            );
+        }
     }
 }

@@ -2,9 +2,8 @@
 
     python fit.py MNIST_FOLDER strokes.bin
 
-MNIST_FOLDER holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz (also read from the
-environment variable MNIST when the argument is "-"). Needs numpy, scipy and scikit-image; takes some
-ten minutes on one core. The test images are never read.
+MNIST_FOLDER holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz. Needs numpy, scipy and
+scikit-image; takes some ten minutes on one core. The test images are never read.
 
 Each class is a mixture of writing styles. A style is a graph of pen points, found by tracing the
 skeleton of one exemplar, then registered to the skeletons of the images that it fits best (a coherent
@@ -18,7 +17,6 @@ Units are given by MEAN_UNITS and DIRECTION_UNITS, in steps a pixel.
 """
 
 import gzip
-import os
 import sys
 from pathlib import Path
 
@@ -28,13 +26,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from skimage.morphology import skeletonize
 
-STYLES = int(os.environ.get("STYLES", 12))  # writing styles sought for each class
-LATENTS = int(os.environ.get("LATENTS", 10))  # principal directions kept for each style
-ROUNDS = 3  # of assigning images to styles and refitting the styles
-CANDIDATES = 3  # styles tried for each image in a round
+STYLES = 12  # writing styles sought for each class
+LATENTS = 8  # principal directions kept for each style
+RARE_STYLES = 4  # of those, sought among the images that the common styles fit badly
+CANDIDATES = 3  # styles tried for each image, by likeness of pixels
+HARD = 0.15  # share of the images, the worst fitted, for which every style is tried
+OUTLIERS = 0.03  # share of the images left out of the statistics
+LEAST_MEMBERS = 30  # images that a style's statistics need
 DATA_POINTS = 64  # skeleton points kept of each image
-SPACING = 1.9  # pixels between a style's pen points
+SPACING = 2.1  # pixels between a style's pen points
 UPSAMPLING = 3
+RADIUS_BIAS = 0.15  # pixels: what the thinning loses, set so that drawn digits have MNIST's ink
 MEAN_UNITS = np.array([9.0, 9.0, 48.0])
 DIRECTION_UNITS = np.array([24.0, 24.0, 128.0])
 
@@ -52,7 +54,7 @@ def skeleton(image):
     ink = fine > 127
     pixels = np.argwhere(skeletonize(ink))
     radius = (ndimage.distance_transform_edt(ink)[tuple(pixels.T)] - 0.5) / UPSAMPLING
-    return pixels, radius
+    return pixels, radius + RADIUS_BIAS
 
 
 def to_pixels(fine):
@@ -150,7 +152,7 @@ def register(template, edges, data, radii, weights):
     b, m = len(data), len(template)
     shape = np.repeat(template[None].astype(np.float32), b, 0)
     identity = np.eye(m, dtype=np.float32)
-    for sigma in np.geomspace(3.0, 0.6, 24):
+    for sigma in np.geomspace(3.0, 0.6, 18):
         fit = np.exp(-squared_distances(shape, data) / (2 * sigma**2)) * weights[:, None, :]
         share = fit / (fit.sum(1, keepdims=True) + 0.02)
         mass = share.sum(2)
@@ -166,14 +168,6 @@ def register(template, edges, data, radii, weights):
     to_data = np.minimum(apart_seen.min(2), 16).mean(1)
     to_shape = (np.minimum(apart.min(1), 16) * weights).sum(1) / weights.sum(1)
     return np.concatenate([shape, radius[:, :, None]], 2), to_data + to_shape
-
-
-def register_all(template, edges, data, radii, weights):
-    parts = [
-        register(template, edges, data[i : i + 256], radii[i : i + 256], weights[i : i + 256])
-        for i in range(0, len(data), 256)
-    ]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def cluster(features, k, random):
@@ -203,61 +197,88 @@ def fit_class(images, random):
 
     blurred = ndimage.gaussian_filter(images.astype(np.float32) / 255, (0, 1.2, 1.2))
     features = blurred[:, ::2, ::2].reshape(count, -1)
-    centres, chosen = cluster(features, STYLES, random)
+    centres, chosen = cluster(features, STYLES - RARE_STYLES, random)
+
+    def try_templates(candidates, probe):
+        """Traces candidate images; the costs of registering each to the probed images."""
+        traced = [trace(*skeletons[i]) for i in candidates]
+        costs = [register(*graph, data[probe], radii[probe], weights[probe])[1] for graph in traced]
+        return traced, np.array(costs)
 
     # Each cluster's exemplar: of the images near its centre, the one whose graph fits the members best.
     templates = []
-    for j in range(STYLES):
+    for j, centre in enumerate(centres):
         members = np.flatnonzero(chosen == j)
-        apart = ((features[members] - centres[j]) ** 2).sum(1)
-        probe = random.permutation(members)[:150]
-        best = None
-        for i in members[apart.argsort()[:8]]:
-            points, edges = trace(*skeletons[i])
-            _, cost = register(points, edges, data[probe], radii[probe], weights[probe])
-            score = cost.mean() + 0.004 * len(points)
-            if best is None or score < best[0]:
-                best = (score, points, edges)
-        templates.append(best[1:])
+        apart = ((features[members] - centre) ** 2).sum(1)
+        traced, costs = try_templates(members[apart.argsort()[:6]], random.permutation(members)[:80])
+        templates.append(traced[costs.mean(1).argmin()])
 
-    # Images choose among the styles nearest in the pixels' sense, by the cost of registration.
-    for round_ in range(ROUNDS):
-        near = ((features[:, None] - centres[None]) ** 2).sum(2) if count * STYLES < 1 else (
-            (features**2).sum(1)[:, None] - 2 * features @ centres.T + (centres**2).sum(1))
-        candidates = near.argsort(1)[:, :CANDIDATES]
-        best_cost = np.full(count, np.inf)
-        owner = np.zeros(count, int)
-        shapes = [None] * count
+    shapes = [None] * count
+    owner = np.zeros(count, int)
+    best = np.full(count, np.inf)
+
+    def assign(tried):
+        """Registers the styles to the images that are to try them ([count, styles]); the best fit wins."""
         for j, (points, edges) in enumerate(templates):
-            tried = np.flatnonzero((candidates == j).any(1))
-            if not len(tried):
-                continue
-            found, cost = register_all(points, edges, data[tried], radii[tried], weights[tried])
-            for i, shape, c in zip(tried, found, cost):
-                if c < best_cost[i]:
-                    best_cost[i], owner[i], shapes[i] = c, j, shape
-        print(f"  round {round_}: cost mean {best_cost.mean():.3f}, median {np.median(best_cost):.3f}", flush=True)
-        fitted = best_cost < np.quantile(best_cost, 0.97)
-        styles = []
-        for j, (points, edges) in enumerate(templates):
-            members = np.flatnonzero((owner == j) & fitted)
-            if len(members) < 3 * LATENTS:
-                styles.append(None)
-                continue
-            stack = np.array([shapes[i] for i in members])
-            mean = stack.mean(0)
-            templates[j] = (mean[:, :2], edges)
+            chosen = np.flatnonzero(tried[:, j])
+            for part in np.array_split(chosen, len(chosen) // 256 + 1):
+                found, costs = register(points, edges, data[part], radii[part], weights[part])
+                for i, shape, cost in zip(part, found, costs):
+                    if cost < best[i]:
+                        shapes[i], owner[i], best[i] = shape, j, cost
+        print(f"  cost: mean {best.mean():.3f}, median {np.median(best):.3f}, hard {np.quantile(best, 0.9):.3f}", flush=True)
+
+    def nearest(size):
+        apart = (features**2).sum(1)[:, None] - 2 * features @ centres.T + (centres**2).sum(1)
+        return apart.argsort(1).argsort(1) < size
+
+    assign(nearest(CANDIDATES))
+
+    # Rare styles: greedily, of some badly fitted images, the one whose graph would mend most of the others.
+    low, high = np.quantile(best, [1 - HARD, 1 - OUTLIERS])
+    hard = random.permutation(np.flatnonzero((best > low) & (best < high)))
+    probe = hard[:160]
+    candidates = hard[-24:]
+    traced, costs = try_templates(candidates, probe)
+    current = best[probe].copy()
+    for _ in range(RARE_STYLES):
+        chosen = np.minimum(costs, current).mean(1).argmin()
+        current = np.minimum(costs[chosen], current)
+        templates.append(traced[chosen])
+        centres = np.vstack([centres, features[candidates[chosen]]])
+    tried = nearest(2) | (best > low)[:, None]
+    tried[:, : STYLES - RARE_STYLES] = False
+    assign(tried)
+
+    def statistics(j):
+        members = np.flatnonzero((owner == j) & (best < np.quantile(best, 1 - OUTLIERS)))
+        stack = np.array([shapes[i] for i in members])
+        return members, stack
+
+    # The styles' mean shapes are better templates than their exemplars.
+    for j, (points, edges) in enumerate(templates):
+        members, stack = statistics(j)
+        if len(members) >= LEAST_MEMBERS:
+            templates[j] = (stack.mean(0)[:, :2], edges)
             centres[j] = features[members].mean(0)
-            flat = (stack - mean).reshape(len(stack), -1)
-            # Radii vary less than positions yet matter as much to the look.
-            scale = np.tile([1, 1, 3], len(mean))
-            _, s, directions = np.linalg.svd(flat * scale, full_matrices=False)
-            directions = directions[:LATENTS] * s[:LATENTS, None] / np.sqrt(len(stack)) / scale
-            rest = flat.var(0).sum() - (directions**2).sum()
-            styles.append((len(members) / count, edges, mean, directions.reshape(LATENTS, -1, 3), rest / len(mean)))
-    kept = [s for s in styles if s is not None]
-    print(f"  {len(kept)} styles, points {[len(s[2]) for s in kept]}, unexplained px^2 a point {np.mean([s[4] for s in kept]):.3f}")
-    return kept
+    best[:] = np.inf
+    first = nearest(2)
+    first[np.arange(count), owner] = True
+    assign(first)
+
+    styles = []
+    for j, (_, edges) in enumerate(templates):
+        members, stack = statistics(j)
+        if len(members) < LEAST_MEMBERS:
+            continue
+        mean = stack.mean(0)
+        # Radii vary less than positions yet matter as much to the look.
+        scale = np.tile([1, 1, 3], len(mean))
+        _, lengths, directions = np.linalg.svd((stack - mean).reshape(len(stack), -1) * scale, full_matrices=False)
+        directions = directions[:LATENTS] * lengths[:LATENTS, None] / np.sqrt(len(stack)) / scale
+        styles.append((len(members) / count, edges, mean, directions.reshape(LATENTS, -1, 3)))
+    print(f"  points {[len(style[2]) for style in styles]}, shares {[round(style[0], 2) for style in styles]}", flush=True)
+    return styles
 
 
 def write(path, classes):
@@ -265,7 +286,7 @@ def write(path, classes):
     out += bytes([len(classes), LATENTS])
     for styles in classes:
         out.append(len(styles))
-        for share, edges, mean, directions, _ in styles:
+        for share, edges, mean, directions in styles:
             out += bytes([max(1, min(255, round(share * 400))), len(mean), len(edges)])
             out += edges.astype(np.uint8).tobytes()
             out += np.clip(np.round(mean * MEAN_UNITS), 0, 255).astype(np.uint8).tobytes()
@@ -275,15 +296,14 @@ def write(path, classes):
 
 
 def main():
-    folder = Path(os.environ["MNIST"] if sys.argv[1] == "-" else sys.argv[1])
+    folder, model = map(Path, sys.argv[1:])
     images = read_idx(folder / "train-images-idx3-ubyte.gz")
     labels = read_idx(folder / "train-labels-idx1-ubyte.gz")
-    limit = int(os.environ.get("LIMIT", 10**9))
     classes = []
     for digit in range(10):
         print(f"digit {digit}", flush=True)
-        classes.append(fit_class(images[labels == digit][:limit], np.random.default_rng(digit)))
-    write(sys.argv[2], classes)
+        classes.append(fit_class(images[labels == digit], np.random.default_rng(digit)))
+    write(model, classes)
 
 
 if __name__ == "__main__":
