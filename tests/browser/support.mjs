@@ -111,3 +111,52 @@ export function firstMessage(page, script = "worker.js") {
         script,
     );
 }
+
+/**
+ * Talks with an engine of its own, in the page: sends the messages when it is ready, `{ wait }` being a pause of so
+ * many milliseconds and `{ files }` files to load, and listens until it has trained `steps` steps and, where that is
+ * asked for, has refused something (`until: "Refused"`, or how often), or the messages are all sent (`"waited"`).
+ * Gives all that it said, but for checkpoints.
+ */
+export function converse(page, conversation) {
+    return page.evaluate(
+        ({ script, messages, steps = 0, until }) =>
+            new Promise((resolve, reject) => {
+                const worker = new Worker(script, { type: "module" });
+                const heard = [];
+                let trained = 0;
+                let refused = 0;
+                let sent = false;
+                const finish = () => {
+                    const enough = until === "Refused" ? refused > 0 : until === "waited" ? sent : refused >= (until ?? 0);
+                    if (trained < steps || !enough) return;
+                    worker.terminate();
+                    resolve(heard);
+                };
+                const send = async () => {
+                    for (const message of messages) {
+                        if (message.wait) {
+                            await new Promise((done) => setTimeout(done, message.wait));
+                        } else if (message.files) {
+                            const files = message.files.map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
+                            worker.postMessage({ type: "UseData", source: { kind: "Files", files } });
+                        } else {
+                            worker.postMessage(message);
+                        }
+                    }
+                    sent = true;
+                    finish();
+                };
+                worker.onerror = ({ message }) => reject(new Error(message));
+                worker.onmessage = ({ data }) => {
+                    if (data.type === "Ready") send();
+                    if (data.type === "Checkpoint") return;
+                    heard.push(data);
+                    if (data.type === "Progress") trained += data.steps.length;
+                    if (data.type === "Refused") refused++;
+                    finish();
+                };
+            }),
+        conversation,
+    );
+}

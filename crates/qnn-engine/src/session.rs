@@ -129,14 +129,7 @@ impl Session {
                     self.answers.network = None;
                 }
             }
-            ToEngine::Restore { checkpoint } => match Trainer::restore(&checkpoint) {
-                Ok(trainer) => {
-                    self.spec = trainer.spec().clone();
-                    self.trainer = Some(trainer);
-                    self.network_changed();
-                }
-                Err(error) => self.refuse(error.to_string()),
-            },
+            ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
             ToEngine::Benchmark => return Some(Request::Benchmark),
         }
         None
@@ -236,6 +229,21 @@ impl Session {
                 self.refuse(error.to_string());
             }
         }
+    }
+
+    fn restore(&mut self, checkpoint: &[u8]) {
+        let trainer = match Trainer::restore(checkpoint) {
+            Ok(trainer) => trainer,
+            Err(error) => return self.refuse(error.to_string()),
+        };
+        let pixels = self.data.as_ref().map(|data| data.test.image_size());
+        if pixels.is_some_and(|pixels| pixels != trainer.inputs()) {
+            return self.refuse("The checkpoint is of a network for images of another size.".into());
+        }
+        self.spec = trainer.spec().clone();
+        self.pending = None;
+        self.trainer = Some(trainer);
+        self.network_changed();
     }
 
     fn set_mode(&mut self, mode: Mode) {

@@ -1,0 +1,127 @@
+// Training in the worker, driven by messages as the page does it: the same curve on any threads and on the command line,
+// settings that change in mid-training, bad files, one step.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { stat } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { BLANK, converse, DIST, launch, open, serve } from "./support.mjs";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const PROCEDURAL = { type: "UseData", source: { kind: "Procedural" } };
+
+const SPEC = {
+    hidden: [64],
+    weight_bits: 1,
+    activation_bits: 1,
+    loss: "squared-hinge",
+    optimizer: "adam",
+    learning_rate: 0.03,
+    learning_rate_decay: 0.7,
+    batch_size: 100,
+    seed: 1,
+};
+const configure = (changes = {}) => ({ type: "Configure", spec: { ...SPEC, ...changes } });
+
+let browser, server;
+before(async () => {
+    browser = await launch();
+    server = await serve({ isolated: true });
+});
+after(async () => {
+    await browser.close();
+    await server.close();
+});
+
+/** Sends messages to an engine of its own until it has trained so many steps; all that it said. */
+async function train(messages, { steps = 0, until, threads = 2 } = {}) {
+    const page = await open(browser, server.url + BLANK);
+    const heard = await converse(page, { script: `worker.js?threads=${threads}`, messages, steps, until });
+    await page.context().close();
+    return heard;
+}
+
+const losses = (heard) => heard.flatMap(({ type, steps }) => (type === "Progress" ? steps.map(({ loss }) => loss) : []));
+const refusals = (heard) => heard.flatMap(({ type, message }) => (type === "Refused" ? [message] : []));
+
+test("one thread, three and the command line train the same curve, bit for bit", async () => {
+    const messages = [configure(), PROCEDURAL, { type: "Train" }];
+    const one = losses(await train(messages, { steps: 600, threads: 1 })).slice(0, 600);
+    const three = losses(await train(messages, { steps: 600, threads: 3 })).slice(0, 600);
+    assert.equal(one.length, 600);
+    assert.deepEqual(one, three);
+    const qnn = "run --quiet -p qnn-cli -- train --hidden 64 --epochs 1 --json".split(" ");
+    const { stdout } = await promisify(execFile)("cargo", qnn, { cwd: ROOT });
+    const epoch = JSON.parse(stdout.split("\n")[0]);
+    assert.equal(epoch.step, 600);
+    assert.equal(Math.fround(epoch.last_loss), one[599]);
+});
+
+test("it learns, at every bit width, and goes on at another", async () => {
+    const heard = await train([configure(), PROCEDURAL, { type: "Train" }], { steps: 200 });
+    const evaluations = heard.filter(({ type }) => type === "Evaluated");
+    assert.ok(evaluations.length >= 3);
+    assert.ok(evaluations.at(-1).accuracy > 0.7);
+    const change = [configure(), PROCEDURAL, { type: "Step" }, configure({ weight_bits: 4, activation_bits: 32 }), { type: "Train" }];
+    const curve = losses(await train(change, { steps: 150 }));
+    assert.ok(curve.at(-1) < curve[0] / 3);
+});
+
+test("one step is one step, and pause pauses", async () => {
+    const heard = await train([configure(), PROCEDURAL, { type: "Step" }], { steps: 1 });
+    assert.equal(losses(heard).length, 1);
+    const paused = await train([configure(), PROCEDURAL, { type: "Train" }, { wait: 300 }, { type: "Pause" }, { wait: 500 }], {
+        until: "waited",
+    });
+    const end = paused.findLastIndex(({ type, training }) => type === "State" && !training);
+    assert.ok(losses(paused).length > 1);
+    assert.deepEqual(losses(paused.slice(end)), []);
+});
+
+test("bad files are refused with a sentence and training goes on", async () => {
+    const idx = (numbers, bytes) => {
+        const header = Buffer.alloc(numbers.length * 4);
+        numbers.forEach((number, index) => header.writeUInt32BE(number, index * 4));
+        return Buffer.concat([header, Buffer.from(bytes)]);
+    };
+    const images = idx([0x803, 10, 4, 4], new Array(160).fill(7));
+    const labels = idx([0x801, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    const cases = [
+        [[["images.gz", gzipSync(images).subarray(0, 30)]], /images\.gz is cut short/],
+        [[["images", idx([0x804, 10, 4, 4], [1])]], /not an IDX file/],
+        [[["images", images.subarray(0, 100)]], /claims 176 bytes and it holds 100/],
+        [[["images", images], ["labels", idx([0x801, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 12])]], /a label 12/],
+        [[["images", Buffer.from("label,pixel0,pixel1\n")]], /text file/],
+        [[["images", images], ["labels", idx([0x801, 9], [0, 1, 2, 3, 4, 5, 6, 7, 8])]], /10 images but labels has 9/],
+    ];
+    for (const [files, sentence] of cases) {
+        const dropped = files.map(([name, bytes]) => ({ name, bytes: [...bytes] }));
+        const messages = [configure(), PROCEDURAL, { type: "Train" }, { files: dropped }];
+        const heard = await train(messages, { until: "Refused", steps: 5 });
+        assert.match(refusals(heard).join(), sentence);
+        assert.equal(heard.filter(({ type }) => type === "DataReady").length, 1);
+        assert.ok(losses(heard).length >= 5);
+    }
+    const files = [["images", images], ["labels", labels]].map(([name, bytes]) => ({ name, bytes: [...bytes] }));
+    const heard = await train([configure({ batch_size: 5 }), { files }, { type: "Train" }], { steps: 3 });
+    assert.equal(heard.find(({ type }) => type === "DataReady").data.name, "your files");
+});
+
+test("senseless settings are refused", async () => {
+    const heard = await train([configure(), PROCEDURAL, configure({ hidden: [] }), configure({ learning_rate: NaN }), configure({ weight_bits: 5 })], {
+        until: 3,
+    });
+    assert.match(refusals(heard).join("|"), /at least one hidden layer.*\|.*learning rate.*\|.*no width of 5 bits/);
+});
+
+test("MNIST beside the page is found, checked and learned", async (context) => {
+    if (!(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null))) return context.skip("no MNIST");
+    const heard = await train([configure(), { type: "UseData", source: { kind: "Mnist" } }, { type: "Train" }], { steps: 200 });
+    const { data } = heard.find(({ type }) => type === "DataReady");
+    assert.deepEqual(data, { name: "MNIST", trainImages: 60000, testImages: 10000, width: 28, height: 28 });
+    assert.ok(heard.some(({ type }) => type === "DataProgress"));
+    assert.ok(heard.findLast(({ type }) => type === "Evaluated").accuracy > 0.8);
+});
