@@ -291,3 +291,63 @@ impl Default for NetworkSpec {
         PRESETS[0].spec()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senseless_specs_are_refused_at_the_field_they_are_wrong_in() {
+        let wrong = |change: fn(&mut NetworkSpec)| {
+            let mut spec = NetworkSpec::default();
+            change(&mut spec);
+            let fields: Vec<SpecField> = spec.problems().iter().map(|error| error.field).collect();
+            fields
+        };
+        assert!(wrong(|_| ()).is_empty());
+        assert_eq!(wrong(|spec| spec.hidden.clear()), [SpecField::Hidden]);
+        assert_eq!(
+            wrong(|spec| spec.hidden = vec![512, 0]),
+            [SpecField::Hidden]
+        );
+        assert_eq!(wrong(|spec| spec.hidden = vec![8193]), [SpecField::Hidden]);
+        assert_eq!(wrong(|spec| spec.hidden = vec![8; 9]), [SpecField::Hidden]);
+        for rate in [f32::NAN, 0.0, -1.0, f32::INFINITY] {
+            let spec = NetworkSpec {
+                learning_rate: rate,
+                learning_rate_decay: rate,
+                ..NetworkSpec::default()
+            };
+            let fields: Vec<SpecField> = spec.problems().iter().map(|error| error.field).collect();
+            assert_eq!(
+                fields,
+                [SpecField::LearningRate, SpecField::LearningRateDecay]
+            );
+        }
+        assert_eq!(wrong(|spec| spec.batch_size = 1), [SpecField::BatchSize]);
+        assert_eq!(wrong(|spec| spec.batch_size = 5000), [SpecField::BatchSize]);
+        assert_eq!(
+            wrong(|spec| spec.optimizer = Optimizer::Sgd { momentum: 1.0 }),
+            [SpecField::Optimizer]
+        );
+    }
+
+    #[test]
+    fn specs_survive_json_and_other_bit_widths_do_not() {
+        for preset in &PRESETS {
+            let spec = preset.spec();
+            assert!(spec.problems().is_empty());
+            let json = serde_json::to_string(&spec).unwrap();
+            assert_eq!(serde_json::from_str::<NetworkSpec>(&json).unwrap(), spec);
+            let error = serde_json::from_str::<NetworkSpec>(
+                &json.replace("\"weight_bits\":1", "\"weight_bits\":5"),
+            );
+            assert!(
+                error
+                    .unwrap_err()
+                    .to_string()
+                    .contains("no width of 5 bits")
+            );
+        }
+    }
+}

@@ -153,6 +153,11 @@ impl Trainer {
         self.inputs
     }
 
+    /// The latent weights of a layer, `[units, inputs]`, in [-1, 1].
+    pub fn latent_weights(&self, layer: usize) -> &[f32] {
+        &self.layers[layer].latent.values
+    }
+
     /// Latent weights of all layers.
     pub fn weight_count(&self) -> usize {
         self.layers
@@ -436,8 +441,10 @@ impl Trainer {
 
     /// The trainer that a checkpoint was made of.
     pub fn restore(checkpoint: &[u8]) -> Result<Trainer, CheckpointError> {
-        let trainer: Trainer =
-            postcard::from_bytes(checkpoint).map_err(|_| CheckpointError::Damaged)?;
+        let bytes = checkpoint
+            .strip_prefix(CHECKPOINT_MAGIC)
+            .ok_or(CheckpointError::Foreign)?;
+        let trainer: Trainer = postcard::from_bytes(bytes).map_err(|_| CheckpointError::Damaged)?;
         trainer.spec.validate()?;
         let shapes = trainer.spec.layer_shapes(trainer.inputs, CLASSES);
         let fits = |(layer, (inputs, units)): (&Layer, (usize, usize))| {
