@@ -343,9 +343,12 @@ impl App {
 
     fn engine_died(&mut self, reason: &str) {
         if self.fruitless_starts < MOST_FRUITLESS_STARTS {
-            self.alert = Some(format!(
-                "The engine stopped: {reason}. Another one goes on from the last checkpoint."
-            ));
+            let next = if self.checkpoint.is_some() {
+                "goes on from the last checkpoint"
+            } else {
+                "begins anew"
+            };
+            self.alert = Some(format!("The engine stopped: {reason}. Another one {next}."));
             self.start_engine();
         } else {
             self.engine = None;

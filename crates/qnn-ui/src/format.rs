@@ -56,6 +56,6 @@ mod tests {
         assert_eq!(bytes(12), "12\u{a0}B");
         assert_eq!(bytes(83_584), "83.6\u{a0}KB");
         assert_eq!(bytes(2_674_688), "2.67\u{a0}MB");
-        assert_eq!(bytes(999_999), "1\u{a0}MB");
+        assert_eq!(bytes(999_999), "1.00\u{a0}MB");
     }
 }
