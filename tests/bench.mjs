@@ -1,13 +1,32 @@
 // What the built page costs and gives, measured in headless Chromium: `./dev bench [--json FILE]`.
+// Ratios are of figures taken in turn in one run: these machines, like a visitor's, have other things to do.
 
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { BLANK, DIST, launch, open, serve } from "./browser/support.mjs";
+import { BLANK, converse, DIST, launch, open, serve } from "./browser/support.mjs";
 
 const { values: options } = parseArgs({ options: { json: { type: "string" } } });
+
+const SPEC = {
+    hidden: [512, 512],
+    weight_bits: 1,
+    activation_bits: 1,
+    loss: "squared-hinge",
+    optimizer: "adam",
+    learning_rate: 0.03,
+    learning_rate_decay: 0.7,
+    batch_size: 100,
+    seed: 1,
+};
+const THREADS = cpus().length;
+const mnist = Boolean(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null));
+const DATA = { type: "UseData", source: { kind: mnist ? "Mnist" : "Procedural" } };
+
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const round = (value, digits = 2) => Number(value.toFixed(digits));
 
 /** Bytes over the wire, gzipped, of the page and of each build of the engine. */
 async function sizes() {
@@ -18,41 +37,113 @@ async function sizes() {
         if (!file.isFile() || top === "data") continue;
         total[top === "engine" ? build : "page"] += gzipSync(await readFile(path)).length;
     }
-    return total;
+    return { ...total, visitWithoutThreads: total.page + total.single, visitWithThreads: total.page + total.threads };
 }
 
-/** Milliseconds from making the worker to `Ready`, the third time, when the browser has compiled and cached. */
-async function start(browser, isolated) {
-    const server = await serve({ isolated });
-    const page = await open(browser, server.url + BLANK, { serviceWorkers: "block" });
-    const once = () =>
-        page.evaluate(async () => {
-            const began = performance.now();
-            const worker = new Worker("worker.js", { type: "module" });
-            const { threads } = await new Promise((resolve, reject) => {
-                worker.onmessage = ({ data }) => resolve(data);
-                worker.onerror = ({ message }) => reject(new Error(message));
-            });
-            worker.terminate();
-            return { threads, milliseconds: Math.round(performance.now() - began) };
-        });
-    await once();
-    await once();
-    const result = await once();
+async function talk(threads, messages, until) {
+    const page = await open(browser, server.url + BLANK);
+    const heard = await converse(page, { script: `worker.js?threads=${threads}`, messages, until });
     await page.context().close();
-    await server.close();
-    return result;
+    return heard;
+}
+
+/** Speeds of the kernels, and the ratios of the SIMD binary product to its twins and to the float one. */
+async function kernels(threads) {
+    const heard = await talk(threads, [{ type: "Benchmark" }], { type: "Benchmarked" });
+    const { rows } = heard.find(({ type }) => type === "Benchmarked");
+    const shapes = Map.groupBy(rows, ({ shape }) => shape.join("x"));
+    return [...shapes].map(([shape, rows]) => {
+        const speeds = Object.fromEntries(rows.map(({ kernel, gigaMacsPerSecond }) => [kernel, gigaMacsPerSecond]));
+        const binary = speeds["popcount 2x4 simd128"];
+        return {
+            threads,
+            shape,
+            gigaMacsPerSecond: Object.fromEntries(Object.entries(speeds).map(([kernel, speed]) => [kernel, round(speed)])),
+            binarySimdToFloatSimd: round(binary / speeds["f32 4x8 simd128"]),
+            binarySimdToBinaryScalar: round(binary / speeds["popcount scalar"], 1),
+            binarySimdToBinaryU64: round(binary / speeds["popcount u64"]),
+        };
+    });
+}
+
+/** Images trained a second: the median of what the engine says over 600 steps. */
+async function training(threads, bits) {
+    const spec = { ...SPEC, weight_bits: bits, activation_bits: bits };
+    const heard = await talk(threads, [{ type: "Configure", spec }, DATA, { type: "Train" }], { steps: 600 });
+    const speeds = heard.filter(({ type }) => type === "Progress").map(({ imagesPerSecond }) => imagesPerSecond);
+    return { threads, bits, imagesPerSecond: Math.round(median(speeds.slice(speeds.length >> 2))) };
+}
+
+/** Milliseconds from `Pause` until the engine has paused, the longest of ten in mid-training. */
+async function pauses(threads) {
+    const cycle = Array.from({ length: 10 }, () => [{ type: "Train" }, { wait: 250 }, { type: "Pause" }, { wait: 150 }]);
+    const messages = [{ type: "Configure", spec: SPEC }, { type: "UseData", source: { kind: "Procedural" } }, ...cycle.flat()];
+    const heard = await talk(threads, messages, { sent: true });
+    const waits = heard.flatMap(({ type, message, at }, index) => {
+        if (type !== "sent" || message.type !== "Pause") return [];
+        const paused = heard.slice(index).find(({ type, training }) => type === "State" && !training);
+        return [paused.at - at];
+    });
+    return { threads, longestMilliseconds: round(Math.max(...waits), 1) };
+}
+
+/** From navigation to the first trained step, and from a press of Train to the first point on the chart. */
+async function starts(threads) {
+    const host = threads > 1 ? server : plain;
+    const navigation = [];
+    const press = [];
+    for (let run = 0; run < 5; run++) {
+        let page = await open(browser, host.url, { serviceWorkers: "block" });
+        const mark = (name) => page.waitForFunction((name) => performance.getEntriesByName(name).at(-1)?.startTime, name);
+        navigation.push(await (await mark("first-step")).jsonValue());
+        await page.context().close();
+        page = await open(browser, `${host.url}#paused`, { serviceWorkers: "block" });
+        await page.waitForFunction(() => /ready|Paused|Procedural/i.test(document.querySelector("#status")?.innerText ?? ""));
+        await page.waitForTimeout(1000);
+        await page.evaluate(() => {
+            document.querySelector("#train").addEventListener("click", () => performance.mark("pressed"), { capture: true });
+        });
+        await page.locator("#train").click();
+        const pressed = await (await mark("pressed")).jsonValue();
+        press.push((await (await mark("first-point")).jsonValue()) - pressed);
+        await page.context().close();
+    }
+    return {
+        threads,
+        navigationToFirstStepMilliseconds: Math.round(median(navigation)),
+        pressToFirstPointMilliseconds: Math.round(median(press)),
+    };
+}
+
+/** Test accuracy on MNIST after epochs 5 and 8. */
+async function accuracy() {
+    const messages = [{ type: "Configure", spec: SPEC }, DATA, { type: "Train" }];
+    const heard = await talk(THREADS, messages, { steps: 4810 });
+    const after = (epoch) => heard.find((message) => message.type === "Evaluated" && message.epoch === epoch).accuracy;
+    return { epoch5: round(100 * after(5)), epoch8: round(100 * after(8)) };
 }
 
 const browser = await launch();
+const server = await serve({ isolated: true });
+const plain = await serve();
 const report = {
     date: new Date().toISOString().slice(0, 10),
     browser: `Chromium ${browser.version()}`,
     machine: `${cpus().length} x ${cpus()[0].model}`,
     gzippedBytes: await sizes(),
-    engineStart: [await start(browser, false), await start(browser, true)],
+    starts: [await starts(1), await starts(THREADS)],
+    kernels: [...(await kernels(1)), ...(await kernels(THREADS))],
+    trainingData: mnist ? "MNIST" : "procedural digits",
+    training: [],
+    pauses: [await pauses(1), await pauses(THREADS)],
 };
+for (const bits of [1, 2, 32]) {
+    for (const threads of [1, THREADS]) report.training.push(await training(threads, bits));
+}
+if (mnist) report.mnistTestAccuracy = await accuracy();
 await browser.close();
+await server.close();
+await plain.close();
 
 console.log(JSON.stringify(report, null, 4));
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 4)}\n`);

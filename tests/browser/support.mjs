@@ -114,22 +114,22 @@ export function firstMessage(page, script = "worker.js") {
 
 /**
  * Talks with an engine of its own, in the page: sends the messages when it is ready, `{ wait }` being a pause of so
- * many milliseconds and `{ files }` files to load, and listens until it has trained `steps` steps and, where that is
- * asked for, has refused something (`until: "Refused"`, or how often), or the messages are all sent (`"waited"`).
- * Gives all that it said, but for checkpoints.
+ * many milliseconds and `{ files }` files to load. Listens until all of `until` has come about: so many `steps`
+ * trained, so many requests `refused`, a message of that `type`, all messages `sent`. Gives all that the engine said
+ * but checkpoints, each message with its time `at`, in milliseconds from the start.
  */
-export function converse(page, conversation) {
+export function converse(page, { script = "worker.js", messages, until }) {
     return page.evaluate(
-        ({ script, messages, steps = 0, until }) =>
+        ({ script, messages, until }) =>
             new Promise((resolve, reject) => {
+                const began = performance.now();
                 const worker = new Worker(script, { type: "module" });
                 const heard = [];
-                let trained = 0;
-                let refused = 0;
-                let sent = false;
+                const reached = { steps: 0, refused: 0, type: null, sent: false };
                 const finish = () => {
-                    const enough = until === "Refused" ? refused > 0 : until === "waited" ? sent : refused >= (until ?? 0);
-                    if (trained < steps || !enough) return;
+                    const { steps = 0, refused = 0, type, sent } = until;
+                    if (reached.steps < steps || reached.refused < refused) return;
+                    if ((type && reached.type !== type) || (sent && !reached.sent)) return;
                     worker.terminate();
                     resolve(heard);
                 };
@@ -141,22 +141,23 @@ export function converse(page, conversation) {
                             const files = message.files.map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
                             worker.postMessage({ type: "UseData", source: { kind: "Files", files } });
                         } else {
+                            heard.push({ type: "sent", message, at: performance.now() - began });
                             worker.postMessage(message);
                         }
                     }
-                    sent = true;
+                    reached.sent = true;
                     finish();
                 };
                 worker.onerror = ({ message }) => reject(new Error(message));
                 worker.onmessage = ({ data }) => {
                     if (data.type === "Ready") send();
-                    if (data.type === "Checkpoint") return;
-                    heard.push(data);
-                    if (data.type === "Progress") trained += data.steps.length;
-                    if (data.type === "Refused") refused++;
+                    if (data.type === "Progress") reached.steps += data.steps.length;
+                    if (data.type === "Refused") reached.refused++;
+                    if (data.type === until.type) reached.type = data.type;
+                    if (data.type !== "Checkpoint") heard.push({ ...data, at: performance.now() - began });
                     finish();
                 };
             }),
-        conversation,
+        { script, messages, until },
     );
 }

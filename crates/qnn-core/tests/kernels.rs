@@ -117,7 +117,7 @@ fn integer_products_agree_with_the_reference() {
                     .map(|x| ((x + 1.0) / 2.0 * (1 << encoding.digits()) as f32) as u8)
                     .collect();
                 BitPlanes::pack(encoding, rows, columns, |row| {
-                    codes[row * columns..][..columns].to_vec().into_iter()
+                    codes[row * columns..][..columns].iter().copied()
                 })
             };
             let (a, b) = (

@@ -238,7 +238,8 @@ impl Session {
         };
         let pixels = self.data.as_ref().map(|data| data.test.image_size());
         if pixels.is_some_and(|pixels| pixels != trainer.inputs()) {
-            return self.refuse("The checkpoint is of a network for images of another size.".into());
+            return self
+                .refuse("The checkpoint is of a network for images of another size.".into());
         }
         self.spec = trainer.spec().clone();
         self.pending = None;

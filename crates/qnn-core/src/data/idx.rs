@@ -136,7 +136,7 @@ pub struct Unpacker {
 
 enum Output {
     Plain(Vec<u8>),
-    Gzip(GzDecoder<Vec<u8>>),
+    Gzip(Box<GzDecoder<Vec<u8>>>),
 }
 
 impl Output {
@@ -160,7 +160,7 @@ impl Unpacker {
             packed,
             taken: 0,
             output: if gzipped {
-                Output::Gzip(GzDecoder::new(Vec::new()))
+                Output::Gzip(GzDecoder::new(Vec::new()).into())
             } else {
                 Output::Plain(Vec::new())
             },

@@ -75,7 +75,7 @@ impl Images {
 pub enum TrainingData {
     Images(Images),
     /// Endless: no image comes twice.
-    Procedural(ProceduralDigits),
+    Procedural(Box<ProceduralDigits>),
 }
 
 /// A training and a test set.
@@ -93,7 +93,7 @@ impl DataSet {
         let seed = u64::from(seed);
         DataSet {
             name: "procedural digits".into(),
-            train: TrainingData::Procedural(ProceduralDigits::new(seed)),
+            train: TrainingData::Procedural(ProceduralDigits::new(seed).into()),
             test: Images::procedural(&ProceduralDigits::new(!seed), 0..test_images),
         }
     }
@@ -149,7 +149,7 @@ impl TrainingData {
         let mut order: Vec<u32> = (0..images.len() as u32).collect();
         for last in (1..order.len()).rev() {
             // Multiply and shift picks from 0..=last with a bias below 2^-32 x last: of no account here.
-            let pick = u64::from(random.next_u32()) * (last as u64 + 1) >> 32;
+            let pick = (u64::from(random.next_u32()) * (last as u64 + 1)) >> 32;
             order.swap(last, pick as usize);
         }
         order

@@ -1,0 +1,143 @@
+//! The command line as its user meets it: what it prints, keeps and refuses.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn qnn(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_qnn"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn refusal(arguments: &[&str]) -> String {
+    let output = qnn(arguments);
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+/// A folder with a small IDX set: 200 images of 8x8, bright on the side that their label tells.
+fn small_set(folder: &Path) {
+    let header = |numbers: &[u32]| -> Vec<u8> {
+        numbers
+            .iter()
+            .flat_map(|number| number.to_be_bytes())
+            .collect()
+    };
+    let labels: Vec<u8> = (0..200u32).map(|image| (image % 2) as u8).collect();
+    let pixels = labels.iter().flat_map(|label| {
+        (0..64u8).map(move |pixel| {
+            if (pixel % 8 < 4) == (*label == 0) {
+                200
+            } else {
+                pixel
+            }
+        })
+    });
+    fs::write(
+        folder.join("images-idx3"),
+        [header(&[0x803, 200, 8, 8]), pixels.collect()].concat(),
+    )
+    .unwrap();
+    fs::write(
+        folder.join("labels-idx1"),
+        [header(&[0x801, 200]), labels].concat(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn it_trains_keeps_tests_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    let data = folder.path().to_str().unwrap();
+    let model = folder.path().join("model.qnn");
+    let model = model.to_str().unwrap();
+    let train = [
+        "train",
+        "--hidden",
+        "16",
+        "--batch-size",
+        "20",
+        "--data",
+        data,
+        "--json",
+    ];
+    let trained = lines(&qnn(
+        &[&train[..], &["--epochs", "3", "--save", model]].concat()
+    ));
+    assert_eq!(trained.len(), 4);
+    assert_eq!(trained[2]["epoch"], 3);
+    let last = &trained[3];
+    assert!(last["test_accuracy"].as_f64().unwrap() > 0.9);
+    assert!(last["images_per_second"].as_f64().unwrap() > 0.0);
+    assert_eq!(last["weight_bytes"], (64 * 16 + 16 * 10) / 8);
+
+    let tested = lines(&qnn(&["eval", "--model", model, "--data", data, "--json"]));
+    assert_eq!(tested[0]["test_accuracy"], last["test_accuracy"]);
+
+    // Three epochs and two more are five.
+    let resumed = lines(&qnn(&[
+        "train", "--resume", model, "--data", data, "--epochs", "2", "--json",
+    ]));
+    let whole = lines(&qnn(
+        &[&train[..], &["--epochs", "5", "--threads", "1"]].concat()
+    ));
+    for field in ["epoch", "last_loss", "test_loss"] {
+        assert_eq!(resumed[1][field], whole[4][field]);
+    }
+
+    // A spec that was printed can be given again.
+    let spec = folder.path().join("spec.json");
+    fs::write(&spec, last["spec"].to_string()).unwrap();
+    let again = [
+        "train",
+        "--spec",
+        spec.to_str().unwrap(),
+        "--data",
+        data,
+        "--epochs",
+        "3",
+        "--json",
+    ];
+    assert_eq!(lines(&qnn(&again))[2]["last_loss"], trained[2]["last_loss"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    let data = folder.path().to_str().unwrap();
+    let train = |arguments: &[&str]| refusal(&[&["train"], arguments].concat());
+    assert!(train(&["--weight-bits", "5"]).contains("no width of 5 bits"));
+    assert!(train(&["--hidden", "0"]).contains("1 to 8192 units"));
+    assert!(train(&["--hidden", "9000"]).contains("1 to 8192 units"));
+    assert!(train(&["--learning-rate", "NaN"]).contains("learning rate is above 0"));
+    assert!(train(&["--preset", "mnist-1"]).contains("mnist-512"));
+    assert!(train(&["--data", "/nowhere"]).contains("/nowhere cannot be read"));
+    assert!(train(&["--spec", "/nowhere"]).contains("/nowhere cannot be read"));
+    assert!(train(&["--threads", "0"]).contains("at least one thread"));
+    assert!(train(&["--test-data", data]).contains("The network reads images of 784 pixels"));
+    fs::write(folder.path().join("model"), "a,b").unwrap();
+    let model = folder.path().join("model");
+    assert!(refusal(&["eval", "--model", model.to_str().unwrap()]).contains("not a checkpoint"));
+    fs::write(folder.path().join("images-idx3"), "label,pixel0").unwrap();
+    assert!(train(&["--data", data]).contains("text file"));
+}

@@ -1,0 +1,183 @@
+// The built page as a visitor meets it: it trains by itself, its controls act, a drawing is answered, mistakes are said
+// where they are made, an engine that dies is replaced, and nothing sticks out at any width.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, open, serve } from "./support.mjs";
+
+let browser, server;
+before(async () => {
+    browser = await launch();
+    server = await serve({ isolated: true });
+});
+after(async () => {
+    await browser.close();
+    await server.close();
+});
+
+/** Opens the page, gives it to `check`, and then asks that it had no errors to report. */
+async function visit(check, { path = "", ...options } = {}) {
+    const page = await open(browser, server.url + path, options);
+    try {
+        await check(page);
+        assert.deepEqual(page.problems, []);
+    } finally {
+        await page.context().close();
+    }
+}
+
+const text = (page, id) => page.locator(`#${id}`).innerText();
+const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
+const accuracy = async (page) => Number.parseFloat(await text(page, "test-accuracy"));
+
+/** Waits until `holds` does, some ten seconds at the most. */
+async function until(holds, what) {
+    for (let i = 0; i < 200; i++) {
+        if (await holds()) return;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.fail(`it never came about that ${what}`);
+}
+
+/** Sets a range input to the position of a bit width. */
+const slide = (page, id, position) => page.locator(`#${id}`).fill(String(position));
+
+test("it trains by itself and learns", () =>
+    visit(async (page) => {
+        await until(async () => (await steps(page)) > 0, "it trains");
+        await until(async () => (await accuracy(page)) > 80, "it reads four of five digits");
+        assert.match(await text(page, "threads"), /threads/);
+        assert.match(await text(page, "weight-bytes"), /32/);
+        assert.ok((await page.locator("#test-strip canvas").count()) >= 10);
+        assert.match(await page.locator("#chart").getAttribute("aria-label"), /\d/);
+    }));
+
+test("train, pause, one step, reset", () =>
+    visit(
+        async (page) => {
+            await until(async () => /thread/.test(await text(page, "threads")), "the engine is ready");
+            await page.locator("#step").click();
+            await until(async () => (await steps(page)) === 1, "one step is trained");
+            await page.locator("#train").click();
+            await until(async () => (await steps(page)) > 20, "it trains");
+            await page.locator("#train").click();
+            await page.waitForTimeout(300);
+            const paused = await steps(page);
+            await page.waitForTimeout(500);
+            assert.equal(await steps(page), paused);
+            await page.locator("#reset").click();
+            await until(async () => (await steps(page)) === 0, "it begins anew");
+        },
+        { path: "#paused" },
+    ));
+
+test("bits change in mid-training without losing what was learned", () =>
+    visit(async (page) => {
+        await until(async () => (await accuracy(page)) > 80, "it learns");
+        const before = await steps(page);
+        await slide(page, "weight-bits", 3);
+        await slide(page, "activation-bits", 6);
+        await until(async () => (await steps(page)) > before + 120, "it goes on");
+        assert.ok((await accuracy(page)) > 70);
+        assert.match(await text(page, "weight-bytes"), /8/);
+    }));
+
+test("a drawing is answered, also while it trains, and an empty pad is not", () =>
+    visit(async (page) => {
+        await until(async () => (await accuracy(page)) > 85, "it learns");
+        const { x, y, width, height } = await page.locator("#pad").boundingBox();
+        // A plain 1.
+        await page.mouse.move(x + width * 0.5, y + height * 0.15);
+        await page.mouse.down();
+        for (let share = 0.2; share < 0.9; share += 0.05) await page.mouse.move(x + width * 0.5, y + height * share);
+        await page.mouse.up();
+        await until(async () => /1/.test(await text(page, "answer")), "it reads the 1");
+        await page.locator("#clear").click();
+        await until(async () => !/\d/.test(await text(page, "answer")), "it guesses nothing");
+    }));
+
+test("settings that make no sense are refused where they are typed", () =>
+    visit(async (page) => {
+        for (const [id, wrong, right] of [
+            ["learning-rate", "NaN", "0.01"],
+            ["hidden", "512, 9000", "64"],
+            ["hidden", "", "64"],
+            ["batch-size", "1", "50"],
+        ]) {
+            const field = page.locator(`#${id}`);
+            await field.fill(wrong);
+            await field.press("Enter");
+            assert.equal(await field.getAttribute("aria-invalid"), "true", `${id} ${wrong}`);
+            assert.ok((await text(page, `${id}-problem`)).length > 10);
+            await field.fill(right);
+            await field.press("Enter");
+            assert.notEqual(await field.getAttribute("aria-invalid"), "true");
+        }
+    }));
+
+test("a wrong file is refused with a sentence and training goes on", () =>
+    visit(async (page) => {
+        await until(async () => (await steps(page)) > 0, "it trains");
+        const files = [{ name: "images.csv", mimeType: "text/csv", buffer: Buffer.from("label,pixel\n1,2\n") }];
+        await page.locator("#files").setInputFiles(files);
+        await until(async () => /text file/.test(await text(page, "alert").catch(() => "")), "the file is refused");
+        const before = await steps(page);
+        await until(async () => (await steps(page)) > before, "it goes on");
+    }));
+
+test("an engine that dies is replaced and goes on from where it was", () =>
+    visit(async (page) => {
+        await until(async () => (await steps(page)) > 120, "it trains");
+        const engine = page.workers().find((worker) => worker.url().includes("worker.js"));
+        await engine.evaluate(() => setTimeout(() => { throw new Error("killed by a test"); }));
+        await until(async () => /killed by a test/.test(await text(page, "alert").catch(() => "")), "it is said");
+        // From the checkpoint of step 100, not from the beginning.
+        const first = await steps(page);
+        assert.ok(first >= 100, `${first} steps`);
+        await until(async () => (await steps(page)) > 150, "another goes on");
+        assert.ok((await accuracy(page)) > 70);
+    }));
+
+test("everything has a name and can be reached by keyboard", () =>
+    visit(
+        async (page) => {
+            await page.locator("#train").waitFor();
+            const nameless = await page.evaluate(() => {
+                const named = (element) =>
+                    element.ariaLabel || element.labels?.length || element.innerText?.trim() || element.getAttribute("aria-labelledby");
+                const all = [...document.querySelectorAll("button, input, select, canvas[tabindex], [role=img]")];
+                return all.filter((element) => element.checkVisibility() && !named(element)).map((element) => element.outerHTML);
+            });
+            assert.deepEqual(nameless, []);
+            const reached = new Set();
+            for (let i = 0; i < 60; i++) {
+                await page.keyboard.press("Tab");
+                reached.add(await page.evaluate(() => document.activeElement.id));
+            }
+            for (const id of ["train", "step", "reset", "weight-bits", "activation-bits", "learning-rate", "pad", "data"]) {
+                assert.ok(reached.has(id), `${id} is not reached by Tab`);
+            }
+            await page.locator("#weight-bits").focus();
+            await page.keyboard.press("ArrowRight");
+            assert.match(await text(page, "weight-bytes"), /16/);
+        },
+        { path: "#paused" },
+    ));
+
+for (const [width, height] of [[1440, 900], [390, 844], [320, 640]]) {
+    for (const colorScheme of ["light", "dark"]) {
+        test(`nothing sticks out at ${width} pixels, ${colorScheme}`, () =>
+            visit(
+                async (page) => {
+                    await until(async () => (await steps(page)) > 10, "it trains");
+                    const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+                    assert.ok(content <= window, `${content} pixels of ${window}`);
+                    if (process.env.QNN_SCREENSHOTS) {
+                        await until(async () => (await accuracy(page)) > 90, "there is something to see");
+                        await page.screenshot({ path: `${process.env.QNN_SCREENSHOTS}/${width}-${colorScheme}.png`, fullPage: true });
+                    }
+                },
+                { viewport: { width, height }, colorScheme },
+            ));
+    }
+}
