@@ -51,9 +51,10 @@ async function talk(threads, messages, until) {
 async function kernels(threads) {
     const heard = await talk(threads, [{ type: "Benchmark" }], { type: "Benchmarked" });
     const { rows } = heard.find(({ type }) => type === "Benchmarked");
-    const shapes = Map.groupBy(rows, ({ shape }) => shape.join("x"));
-    return [...shapes].map(([shape, rows]) => {
-        const speeds = Object.fromEntries(rows.map(({ kernel, gigaMacsPerSecond }) => [kernel, gigaMacsPerSecond]));
+    const shapes = new Set(rows.map(({ shape }) => shape.join("x")));
+    return [...shapes].map((shape) => {
+        const ofShape = rows.filter((row) => row.shape.join("x") === shape);
+        const speeds = Object.fromEntries(ofShape.map(({ kernel, gigaMacsPerSecond }) => [kernel, gigaMacsPerSecond]));
         const binary = speeds["popcount 2x4 simd128"];
         return {
             threads,

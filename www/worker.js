@@ -30,6 +30,9 @@ function hasSimd() {
     return WebAssembly.validate(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...types, ...functions, ...code]));
 }
 
+// A rejection that nobody awaits would stay in this worker; an error reaches the page.
+addEventListener("unhandledrejection", ({ reason }) => reportError(reason));
+
 try {
     if (!hasSimd()) throw new Error("this browser's WebAssembly has no SIMD; a newer one has");
     if (!crossOriginIsolated || threads === 1) {
@@ -44,6 +47,5 @@ try {
         }
     }
 } catch (error) {
-    // A rejection would stay in this worker; an error reaches the page.
     reportError(new Error(`The engine could not start: ${error.message ?? error}`));
 }

@@ -78,7 +78,8 @@ test("one step is one step, and pause pauses", async () => {
     });
     const end = paused.findLastIndex(({ type, training }) => type === "State" && !training);
     assert.ok(losses(paused).length > 1);
-    assert.deepEqual(losses(paused.slice(end)), []);
+    // But for the step that was under way.
+    assert.ok(losses(paused.slice(end)).length <= 1);
 });
 
 test("bad files are refused with a sentence and training goes on", async () => {
@@ -110,6 +111,18 @@ test("bad files are refused with a sentence and training goes on", async () => {
     assert.equal(heard.find(({ type }) => type === "DataReady").data.name, "your files");
 });
 
+test("training goes on while large files are unpacked and after", async () => {
+    const header = Buffer.alloc(16);
+    [0x803, 60_000, 28, 28].forEach((number, index) => header.writeUInt32BE(number, index * 4));
+    const images = gzipSync(Buffer.concat([header, Buffer.alloc(60_000 * 784 - 1)]), { level: 1 });
+    const messages = [configure(), PROCEDURAL, { type: "Train" }, { files: [{ name: "images", bytes: [...images] }] }];
+    const heard = await train(messages, { refused: 1, steps: 10 });
+    assert.match(refusals(heard).join(), /cut short/);
+    const more = [...messages, { wait: 2000 }, { type: "Train" }, { wait: 500 }];
+    const end = losses((await train(more, { sent: true })).filter(({ at }) => at > 2500));
+    assert.ok(end.length > 1, "it still trains");
+});
+
 test("senseless settings are refused", async () => {
     const heard = await train([configure(), PROCEDURAL, configure({ hidden: [] }), configure({ learning_rate: NaN }), configure({ weight_bits: 5 })], {
         refused: 3,
@@ -119,9 +132,13 @@ test("senseless settings are refused", async () => {
 
 test("MNIST beside the page is found, checked and learned", async (context) => {
     if (!(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null))) return context.skip("no MNIST");
-    const heard = await train([configure(), { type: "UseData", source: { kind: "Mnist" } }, { type: "Train" }], { steps: 200 });
-    const { data } = heard.find(({ type }) => type === "DataReady");
-    assert.deepEqual(data, { name: "MNIST", trainImages: 60000, testImages: 10000, width: 28, height: 28 });
+    const mnist = { type: "UseData", source: { kind: "Mnist" } };
+    // In the midst of training, as most visitors will choose it.
+    const messages = [configure(), PROCEDURAL, { type: "Train" }, { wait: 500 }, mnist, { wait: 8000 }];
+    const heard = await train(messages, { sent: true });
+    const ready = heard.findLastIndex(({ type }) => type === "DataReady");
+    assert.deepEqual(heard[ready].data, { name: "MNIST", trainImages: 60000, testImages: 10000, width: 28, height: 28 });
     assert.ok(heard.some(({ type }) => type === "DataProgress"));
+    assert.ok(losses(heard.slice(ready)).length > 100);
     assert.ok(heard.findLast(({ type }) => type === "Evaluated").accuracy > 0.8);
 });

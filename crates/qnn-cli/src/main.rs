@@ -169,9 +169,8 @@ fn eval(arguments: Eval) -> Result<()> {
     check_size(&trainer, &data)?;
     let network = trainer.freeze();
     let mut clock = Clock::default();
-    let evaluation = clock.time(data.test.len(), || {
-        network.evaluate_all(&data.test, EVALUATION_PIECE)
-    });
+    let evaluation = clock.time(|| network.evaluate_all(&data.test, EVALUATION_PIECE));
+    clock.images += evaluation.images;
     let report = FinalReport::new(&trainer, &data, evaluation, &clock);
     arguments.output.print(&report, || report.describe())
 }
@@ -191,7 +190,8 @@ fn train_epoch(
     let mut epoch_clock = Clock::default();
     let (mut loss, mut accuracy, mut last_loss, mut steps) = (0.0, 0.0, 0.0, 0.0);
     while trainer.epoch() == epoch {
-        let metrics = epoch_clock.time(trainer.spec().batch_size, || trainer.step(data));
+        let metrics = epoch_clock.time(|| trainer.step(data));
+        epoch_clock.images += metrics.images;
         ensure!(
             metrics.loss.is_finite(),
             "Training has diverged in step {}; lower the learning rate.",
@@ -313,11 +313,10 @@ struct Clock {
 }
 
 impl Clock {
-    fn time<T>(&mut self, images: usize, work: impl FnOnce() -> T) -> T {
+    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let result = work();
         self.time += begun.elapsed();
-        self.images += images;
         result
     }
 

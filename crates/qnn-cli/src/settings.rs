@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use qnn_core::spec::{Bits, Loss, NetworkSpec, Optimizer, PRESETS, Preset};
@@ -28,9 +28,9 @@ pub struct Settings {
     loss: Option<LossName>,
     #[arg(long)]
     optimizer: Option<OptimizerName>,
-    /// Momentum of SGD, at least 0 and below 1.
-    #[arg(long, default_value_t = 0.9)]
-    momentum: f32,
+    /// Momentum of SGD, at least 0 and below 1; 0.9 by default.
+    #[arg(long)]
+    momentum: Option<f32>,
     /// Step size of the first epoch.
     #[arg(long)]
     learning_rate: Option<f32>,
@@ -93,11 +93,15 @@ impl Settings {
         replace(&mut set.loss, &loss);
         let optimizer = self.optimizer.map(|optimizer| match optimizer {
             OptimizerName::Adam => Optimizer::Adam,
-            OptimizerName::Sgd => Optimizer::Sgd {
-                momentum: self.momentum,
-            },
+            OptimizerName::Sgd => Optimizer::Sgd { momentum: 0.9 },
         });
         replace(&mut set.optimizer, &optimizer);
+        if let Some(given) = self.momentum {
+            let Optimizer::Sgd { momentum } = &mut set.optimizer else {
+                bail!("Only SGD has a momentum: add --optimizer sgd.");
+            };
+            *momentum = given;
+        }
         spec.validate()?;
         Ok(spec)
     }

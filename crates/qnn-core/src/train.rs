@@ -20,6 +20,8 @@ use crate::spec::{NetworkSpec, SpecError};
 
 /// Multiply-accumulates after which a step may be interrupted: some 10 ms of one thread.
 const PART_MACS: usize = 1 << 26;
+/// Rows that a piece of a product has at least: the float product packs its other operand anew for each piece.
+const MIN_PIECE: usize = 32;
 /// What a checkpoint starts with; the last byte is the version of what follows.
 const CHECKPOINT_MAGIC: &[u8] = b"QNN checkpoint\x01";
 
@@ -205,14 +207,14 @@ impl Trainer {
         Ok(())
     }
 
-    /// To be called when other data is trained on from now on: a new epoch begins.
-    pub fn data_changed(&mut self) {
-        self.work = None;
+    /// To be called between steps when `before` is not trained on any more, but other data: an epoch begins.
+    /// The one that ends counts if more than half of it was trained.
+    pub fn data_changed(&mut self, before: &TrainingData) {
         self.order.clear();
-        if self.progress.position > 0 {
+        if self.progress.position * 2 > before.epoch_length() {
             self.progress.epoch += 1;
-            self.progress.position = 0;
         }
+        self.progress.position = 0;
     }
 
     /// Trains one whole step on `data`.
@@ -247,8 +249,8 @@ impl Trainer {
         assert_eq!(data.image_size(), self.inputs, "images of another size");
         let length = data.epoch_length();
         let batch = self.spec.batch_size.min(length);
-        if self.progress.position + batch > length {
-            // Images that do not fill a batch wait for another epoch's shuffle.
+        if self.progress.position.saturating_add(batch) > length {
+            // The batch or the data has become another since the last step.
             self.progress.epoch += 1;
             self.progress.position = 0;
             self.order.clear();
@@ -266,7 +268,8 @@ impl Trainer {
         let learning_rate = (f64::from(self.spec.learning_rate) * decay) as f32;
         let update = Update::new(self.spec.optimizer, learning_rate, self.progress.updates);
         self.progress.position = positions.end;
-        if self.progress.position == length {
+        if self.progress.position + batch > length {
+            // Images that do not fill a batch wait for another epoch's shuffle.
             self.progress.epoch += 1;
             self.progress.position = 0;
             self.order.clear();
@@ -454,7 +457,16 @@ impl Trainer {
                     .is_some_and(|length| layer.latent.has_length(length))
                 && layer.batch_norm.has_units(units)
         };
-        if trainer.inputs == 0
+        let Progress {
+            step,
+            epoch,
+            updates,
+            ..
+        } = trainer.progress;
+        if [step, epoch, updates]
+            .iter()
+            .any(|count| *count > u32::MAX / 2)
+            || trainer.inputs == 0
             || trainer.layers.len() != shapes.len()
             || !trainer.layers.iter().zip(shapes).all(fits)
         {
@@ -466,7 +478,7 @@ impl Trainer {
 
 /// Cuts `0..count` so that each piece has about [`PART_MACS`], at `macs` for each of the count.
 fn pieces(count: usize, macs: usize) -> impl Iterator<Item = Range<usize>> {
-    let length = (PART_MACS / macs.max(1)).clamp(1, count.max(1));
+    let length = (PART_MACS / macs.max(1)).max(MIN_PIECE);
     (0..count)
         .step_by(length)
         .map(move |start| start..count.min(start + length))

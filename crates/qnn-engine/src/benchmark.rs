@@ -16,7 +16,8 @@ const RUN: f64 = 10.0;
 type Product<'a> = Box<dyn FnMut() + 'a>;
 
 /// Times every kernel on every shape.
-pub async fn run(slices: &Slices) -> Vec<BenchmarkRow> {
+pub async fn run() -> Vec<BenchmarkRow> {
+    let slices = Slices::new();
     let mut rows = Vec::new();
     for (batch, units, inputs) in SHAPES {
         let signs = |count: usize, salt: usize| -> Vec<f32> {

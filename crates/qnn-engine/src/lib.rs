@@ -24,11 +24,11 @@ pub use wasm_bindgen_rayon::init_thread_pool;
 #[wasm_bindgen]
 pub fn start(threads: u32) {
     std::panic::set_hook(Box::new(|panic| {
-        web_sys::console::error_1(&panic.to_string().into());
+        // Where the panic would stop at a promise, nobody would hear of it.
+        report_error(&js_sys::Error::new(&panic.to_string()));
     }));
     let engine = Rc::new(Engine {
         session: RefCell::new(Session::default()),
-        slices: Slices::new(),
         working: Cell::new(false),
         load: Cell::new(0),
     });
@@ -46,9 +46,15 @@ pub fn start(threads: u32) {
     post(&FromEngine::Ready { threads });
 }
 
+#[wasm_bindgen]
+extern "C" {
+    /// Tells the page of an error as if it had been thrown and not caught.
+    #[wasm_bindgen(js_name = reportError)]
+    fn report_error(error: &js_sys::Error);
+}
+
 struct Engine {
     session: RefCell<Session>,
-    slices: Slices,
     /// Whether a loop of slices is running.
     working: Cell<bool>,
     /// Counts the loads of data begun: an older one that is still on its way has been overtaken.
@@ -57,16 +63,18 @@ struct Engine {
 
 impl Engine {
     fn receive(self: Rc<Self>, message: ToEngine) {
+        if matches!(message, ToEngine::UseData { .. }) {
+            self.load.set(self.load.get() + 1);
+        }
         let request = self.session.borrow_mut().receive(message);
         self.flush();
         match request {
             Some(Request::Load(source)) => {
-                self.load.set(self.load.get() + 1);
                 let load = self.load.get();
                 let engine = self.clone();
                 spawn_local(async move {
                     let overtaken = || engine.load.get() != load;
-                    let loaded = load::load(source, &engine.slices, overtaken).await;
+                    let loaded = load::load(source, overtaken).await;
                     if !overtaken() {
                         engine.session.borrow_mut().loaded(loaded);
                         engine.flush();
@@ -75,9 +83,8 @@ impl Engine {
                 });
             }
             Some(Request::Benchmark) => {
-                let engine = self.clone();
-                spawn_local(async move {
-                    let rows = benchmark::run(&engine.slices).await;
+                spawn_local(async {
+                    let rows = benchmark::run().await;
                     post(&FromEngine::Benchmarked { rows });
                 });
             }
@@ -92,10 +99,11 @@ impl Engine {
             return;
         }
         spawn_local(async move {
+            let slices = Slices::new();
             while self.session.borrow().has_work() {
                 self.session.borrow_mut().work(&now);
                 self.flush();
-                self.slices.pause().await;
+                slices.pause().await;
             }
             self.working.set(false);
         });
@@ -108,7 +116,8 @@ impl Engine {
     }
 }
 
-/// Lets other events in between two slices of work. A message to oneself does it without the delays that timers have.
+/// Lets other events in between two slices of a task's work, for each task its own. A message to oneself does it
+/// without the delays that timers have.
 struct Slices(MessageChannel);
 
 impl Slices {

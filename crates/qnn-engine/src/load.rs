@@ -29,11 +29,8 @@ const PATIENCE: u32 = 120_000;
 const SLICE: f64 = 10.0;
 
 /// Loads what `source` names. Ends early once the load is `overtaken` by another.
-pub async fn load(
-    source: DataSource,
-    slices: &Slices,
-    overtaken: impl Fn() -> bool,
-) -> Result<DataSet, DataError> {
+pub async fn load(source: DataSource, overtaken: impl Fn() -> bool) -> Result<DataSet, DataError> {
+    let slices = &Slices::new();
     let stop = || overtaken().then(|| DataError("Another load of data was asked for.".into()));
     match source {
         DataSource::Procedural => Err(DataError("Procedural digits need no loading.".into())),

@@ -1,7 +1,8 @@
 //! What the page's messages do to the network, in slices of time. No browser here: the clock is handed in, messages
 //! are handed out.
 
-use qnn_core::data::{DataError, DataSet, TrainingData, rasterize};
+use qnn_core::data::{CLASSES, DataError, DataSet, TrainingData, rasterize};
+use qnn_core::layers::multiplies_integers;
 use qnn_core::loss::{argmax, softmax};
 use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
@@ -12,23 +13,25 @@ use qnn_protocol::{
 use serde_bytes::ByteBuf;
 
 /// A slice of work, in milliseconds: within the 100 that a visitor may have to wait, with room for its last part.
-const SLICE: f64 = 20.0;
+const SLICE: f64 = 12.0;
 /// Progress is told once a frame at most, in milliseconds.
 const FRAME: f64 = 16.0;
 /// How often answers follow a network that learns, in milliseconds.
 const ANSWER_INTERVAL: f64 = 200.0;
 /// How long the training speed is averaged, in milliseconds of training.
 const SPEED_WINDOW: f64 = 1000.0;
-/// Test images answered at a time, between two looks at the clock.
-const EVALUATION_PIECE: usize = 100;
+/// Multiply-accumulates of the test images answered at a time, between two looks at the clock: some 10 ms of one thread.
+const EVALUATION_MACS: usize = 1 << 26;
 /// Test images shown.
 const STRIP_LENGTH: usize = 24;
 /// Procedural digits to test with.
 const PROCEDURAL_TEST_IMAGES: u64 = 1000;
 /// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
 const CHECKPOINT_WEIGHTS: usize = 1 << 22;
-/// The most latent weights that fit the engine's memory, with the optimizer's state beside them.
-const MAX_WEIGHTS: usize = 48 << 20;
+/// The most latent weights that fit the engine's memory, with the optimizer's state beside them, and the most where
+/// a product in float32 needs copies of them to answer.
+const MAX_WEIGHTS: usize = 40_000_000;
+const MAX_FLOAT_WEIGHTS: usize = 16_000_000;
 
 /// What a session cannot do by itself.
 pub enum Request {
@@ -51,9 +54,12 @@ pub struct Session {
     spec: NetworkSpec,
     data: Option<DataSet>,
     trainer: Option<Trainer>,
-    /// Settings that wait for the end of the step under way.
+    /// Settings and data that wait for the end of the step under way.
     pending: Option<NetworkSpec>,
+    pending_data: Option<DataSet>,
     evaluation: Option<RunningEvaluation>,
+    /// The step at which the network, its settings or the data last became others.
+    changed: u32,
     answers: Answers,
     drawing: Option<Vec<u8>>,
     speed: Speed,
@@ -66,6 +72,8 @@ pub struct Session {
 /// A test under way.
 struct RunningEvaluation {
     network: PackedNetwork,
+    /// Weights of the network: what an image costs.
+    weights: usize,
     sum: Evaluation,
     step: u32,
     epoch: f32,
@@ -85,19 +93,28 @@ struct Speed {
     images: f64,
     milliseconds: f64,
     latest: f32,
+    /// Whether settings have changed since.
+    outdated: bool,
 }
 
 impl Speed {
+    /// Counts a part's time, and the images of the step that it ended.
     fn count(&mut self, images: usize, milliseconds: f64) {
-        self.images += images as f64;
         self.milliseconds += milliseconds;
-        if self.milliseconds > 0.0
-            && (self.latest == 0.0 || self.milliseconds >= SPEED_WINDOW)
-            && self.images > 0.0
-        {
-            self.latest = (self.images * 1000.0 / self.milliseconds) as f32;
+        self.images += images as f64;
+        if images == 0 {
+            return;
+        }
+        if std::mem::take(&mut self.outdated) {
+            // This step was the last under other settings.
+            *self = Speed::default();
+        } else if self.latest == 0.0 || self.milliseconds >= SPEED_WINDOW {
+            self.latest = (self.images * 1000.0 / self.milliseconds.max(f64::MIN_POSITIVE)) as f32;
             if self.milliseconds >= SPEED_WINDOW {
-                (self.images, self.milliseconds) = (0.0, 0.0);
+                *self = Speed {
+                    latest: self.latest,
+                    ..Speed::default()
+                };
             }
         }
     }
@@ -124,9 +141,9 @@ impl Session {
                 self.drawing = rasterize(&strokes);
                 if self.drawing.is_none() {
                     self.messages.push(FromEngine::Answer { answer: None });
-                } else if !self.answer_drawing() {
-                    // No network yet: the answer comes with it.
-                    self.answers.network = None;
+                } else {
+                    // Where there is no network yet, the answer comes with it.
+                    self.answer_drawing();
                 }
             }
             ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
@@ -152,9 +169,13 @@ impl Session {
     pub fn has_work(&self) -> bool {
         self.trainer.is_some()
             && self.data.is_some()
-            && (self.mode != Mode::Paused
-                || self.evaluation.is_some()
-                || self.answers.network.is_none())
+            && (self.trains() || self.evaluation.is_some() || self.answers.network.is_none())
+    }
+
+    /// Whether there is training to do: a step that has begun is ended also when training is to pause.
+    fn trains(&self) -> bool {
+        let is_within_step = self.trainer.as_ref().is_some_and(Trainer::is_within_step);
+        self.mode != Mode::Paused || is_within_step
     }
 
     /// Works for a slice of time by the clock `now`, in milliseconds.
@@ -166,12 +187,13 @@ impl Session {
             if self.evaluation.is_some() {
                 self.evaluate_piece();
                 time = now();
-            } else if self.mode != Mode::Paused {
+            } else if self.trains() {
                 let images = self.train_part();
                 time = now();
                 self.speed.count(images, time - before);
             }
             self.refresh_answers(time);
+            time = now();
         }
         if time - self.told >= FRAME || self.mode == Mode::Paused {
             self.tell_steps();
@@ -187,18 +209,8 @@ impl Session {
         if let Err(error) = spec.validate() {
             return self.refuse(error.to_string());
         }
-        let inputs = self
-            .data
-            .as_ref()
-            .map_or(784, |data| data.test.image_size());
-        let shapes = spec.layer_shapes(inputs, qnn_core::data::CLASSES);
-        let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
-        if weights > MAX_WEIGHTS {
-            return self.refuse(format!(
-                "A network of {} million weights does not fit the memory of a tab; {} million do.",
-                weights / 1_000_000,
-                MAX_WEIGHTS / 1_000_000
-            ));
+        if let Some(refusal) = too_large(&spec, self.inputs()) {
+            return self.refuse(refusal);
         }
         let keeps = spec.same_shape(&self.spec) && spec.seed == self.spec.seed;
         self.spec = spec.clone();
@@ -208,11 +220,27 @@ impl Session {
         } else {
             self.trainer = None;
             self.pending = None;
+            self.reseed_data();
             self.make_trainer();
         }
     }
 
-    /// Takes up settings that waited, unless a step is under way.
+    /// Draws the procedural digits, where they are in use, from the present seed.
+    fn reseed_data(&mut self) {
+        let is_procedural = |data: &DataSet| matches!(data.train, TrainingData::Procedural(_));
+        if self.data.as_ref().is_some_and(is_procedural) {
+            self.data = Some(DataSet::procedural(self.spec.seed, PROCEDURAL_TEST_IMAGES));
+        }
+    }
+
+    /// Pixels of an image; of the usual ones where there is no data yet.
+    fn inputs(&self) -> usize {
+        self.data
+            .as_ref()
+            .map_or(28 * 28, |data| data.test.image_size())
+    }
+
+    /// Takes up settings and data that waited, unless a step is under way.
     fn apply_pending(&mut self) {
         let Some(trainer) = self
             .trainer
@@ -223,11 +251,15 @@ impl Session {
         };
         if let Some(spec) = self.pending.take() {
             let outcome = trainer.reconfigure(spec);
+            self.changed = trainer.step_count();
             self.answers.network = None;
-            self.speed = Speed::default();
+            self.speed.outdated = true;
             if let Err(error) = outcome {
                 self.refuse(error.to_string());
             }
+        }
+        if let Some(data) = self.pending_data.take() {
+            self.use_data(data);
         }
     }
 
@@ -241,8 +273,15 @@ impl Session {
             return self
                 .refuse("The checkpoint is of a network for images of another size.".into());
         }
-        self.spec = trainer.spec().clone();
+        if let Some(refusal) = too_large(trainer.spec(), trainer.inputs()) {
+            return self.refuse(refusal);
+        }
         self.pending = None;
+        if trainer.spec().seed != self.spec.seed {
+            self.spec = trainer.spec().clone();
+            self.reseed_data();
+        }
+        self.spec = trainer.spec().clone();
         self.trainer = Some(trainer);
         self.network_changed();
     }
@@ -256,6 +295,10 @@ impl Session {
     }
 
     fn use_data(&mut self, data: DataSet) {
+        if self.trainer.as_ref().is_some_and(Trainer::is_within_step) {
+            self.pending_data = Some(data);
+            return;
+        }
         let summary = DataSummary {
             name: data.name.clone(),
             train_images: match &data.train {
@@ -268,7 +311,11 @@ impl Session {
         };
         self.messages.push(FromEngine::DataReady { data: summary });
         if let Some(trainer) = &mut self.trainer {
-            trainer.data_changed();
+            // A network restored before its data came goes on where it was.
+            if let Some(before) = &self.data {
+                trainer.data_changed(&before.train);
+                self.changed = trainer.step_count();
+            }
             // Images of another size need another first layer.
             if trainer.inputs() != data.test.image_size() {
                 self.trainer = None;
@@ -283,9 +330,18 @@ impl Session {
 
     /// A new network, where there is none and there is data.
     fn make_trainer(&mut self) {
+        // A step that was under way is gone: nothing needs to wait any more.
+        if self.trainer.is_none()
+            && let Some(data) = self.pending_data.take()
+        {
+            return self.use_data(data);
+        }
         let (None, Some(data)) = (&self.trainer, &self.data) else {
             return;
         };
+        if let Some(refusal) = too_large(&self.spec, data.test.image_size()) {
+            return self.refuse(refusal);
+        }
         match Trainer::new(self.spec.clone(), data.test.image_size()) {
             Ok(trainer) => {
                 self.trainer = Some(trainer);
@@ -300,6 +356,7 @@ impl Session {
         self.steps.clear();
         self.answers.network = None;
         self.speed = Speed::default();
+        self.changed = self.trainer.as_ref().map_or(0, Trainer::step_count);
         self.tell_state();
     }
 
@@ -343,8 +400,10 @@ impl Session {
             accuracy: metrics.accuracy,
         });
         let epoch_ended = trainer.epochs(&data.train).fract() == 0.0;
-        // Often while it learns fast, then a few times an epoch.
-        if epoch_ended || matches!(metrics.step, 20 | 50 | 100) || metrics.step.is_multiple_of(200)
+        // Often while it learns fast and after a change, then a few times an epoch.
+        if epoch_ended
+            || matches!(metrics.step - self.changed, 20 | 50 | 100)
+            || metrics.step.is_multiple_of(200)
         {
             self.begin_evaluation();
         }
@@ -364,6 +423,7 @@ impl Session {
         let Some(trainer) = &self.trainer else { return };
         self.evaluation = Some(RunningEvaluation {
             network: trainer.freeze(),
+            weights: trainer.weight_count(),
             sum: Evaluation::default(),
             step: trainer.step_count(),
             epoch: self.epoch(),
@@ -375,9 +435,10 @@ impl Session {
             return;
         };
         let (first, all) = (running.sum.images, data.test.len());
+        let length = (EVALUATION_MACS / running.weights).clamp(1, 100);
         let piece = running
             .network
-            .evaluate(&data.test, first..all.min(first + EVALUATION_PIECE));
+            .evaluate(&data.test, first..all.min(first + length));
         running.sum = running.sum + piece;
         if running.sum.images < all {
             return;
@@ -417,7 +478,7 @@ impl Session {
         let network = trainer.freeze();
         let shown = STRIP_LENGTH.min(data.test.len());
         let logits = network.logits(data.test.pixels_of(0..shown));
-        let digits = logits.chunks_exact(qnn_core::data::CLASSES).enumerate();
+        let digits = logits.chunks_exact(CLASSES).enumerate();
         self.messages.push(FromEngine::TestStrip {
             width: data.test.width as u32,
             height: data.test.height as u32,
@@ -437,25 +498,42 @@ impl Session {
         self.answer_drawing();
     }
 
-    /// Answers what is on the pad; whether there was a network to do so.
-    fn answer_drawing(&mut self) -> bool {
+    /// Answers what is on the pad, where there is something and there is a network.
+    fn answer_drawing(&mut self) {
         let (Some(pixels), Some(network)) = (&self.drawing, &self.answers.network) else {
-            return false;
+            return;
         };
-        if network.inputs() != pixels.len() {
-            self.messages.push(FromEngine::Answer { answer: None });
-            return true;
-        }
-        let logits = network.logits(pixels);
-        self.messages.push(FromEngine::Answer {
-            answer: Some(DrawnAnswer {
+        // A network for images of another size cannot read the pad, and one that has learned nothing only seems to.
+        let reads = self.answers.step > 0 && network.inputs() == pixels.len();
+        let answer = reads.then(|| {
+            let logits = network.logits(pixels);
+            DrawnAnswer {
                 pixels: ByteBuf::from(pixels.as_slice()),
                 answer: argmax(&logits) as u8,
                 shares: softmax(&logits),
-            }),
+            }
         });
-        true
+        self.messages.push(FromEngine::Answer { answer });
     }
+}
+
+/// Why a network of `spec` for images of `inputs` pixels does not fit the engine's memory, if it does not.
+fn too_large(spec: &NetworkSpec, inputs: usize) -> Option<String> {
+    let shapes = spec.layer_shapes(inputs, CLASSES);
+    let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
+    let is_packed = |layer| multiplies_integers(spec.weight_bits, spec.input_bits(layer));
+    let most = if (0..shapes.len()).all(is_packed) {
+        MAX_WEIGHTS
+    } else {
+        MAX_FLOAT_WEIGHTS
+    };
+    (weights > most).then(|| {
+        format!(
+            "A network of {} million weights does not fit the memory of a tab: {} million do at these bit widths.",
+            weights / 1_000_000,
+            most / 1_000_000
+        )
+    })
 }
 
 #[cfg(test)]
@@ -529,6 +607,60 @@ mod tests {
         assert!(!session.has_work());
     }
 
+    /// A session in the middle of its first step.
+    fn within_a_step() -> Session {
+        let mut session = session();
+        session.receive(ToEngine::Train);
+        while !session.trainer.as_ref().unwrap().is_within_step() {
+            session.train_part();
+        }
+        session
+    }
+
+    #[test]
+    fn a_step_that_was_paused_is_ended_and_settings_act() {
+        let mut session = within_a_step();
+        session.receive(ToEngine::Pause);
+        let spec = NetworkSpec {
+            weight_bits: Bits::new(4).unwrap(),
+            ..session.spec.clone()
+        };
+        session.receive(ToEngine::Configure { spec: spec.clone() });
+        assert_eq!(losses(&work(&mut session, 20)).len(), 1);
+        assert_eq!(*session.trainer.as_ref().unwrap().spec(), spec);
+        assert!(!session.has_work());
+    }
+
+    #[test]
+    fn data_that_comes_within_a_step_waits_for_its_end() {
+        let mut session = within_a_step();
+        let data = DataSet::procedural(9, 50);
+        session.loaded(Ok(data));
+        session.receive(ToEngine::Pause);
+        let messages = work(&mut session, 20);
+        assert_eq!(losses(&messages).len(), 1);
+        assert_eq!(session.data.as_ref().unwrap().test.len(), 50);
+        // A reset does not wait, and does not lose it either.
+        let mut session = within_a_step();
+        session.loaded(Ok(DataSet::procedural(9, 50)));
+        session.receive(ToEngine::Reset);
+        assert_eq!(session.data.as_ref().unwrap().test.len(), 50);
+    }
+
+    #[test]
+    fn another_seed_draws_other_digits() {
+        let mut session = session();
+        let before = session.data.as_ref().unwrap().test.clone();
+        let spec = NetworkSpec {
+            seed: 7,
+            ..session.spec.clone()
+        };
+        session.receive(ToEngine::Configure { spec });
+        let after = &session.data.as_ref().unwrap().test;
+        assert_ne!(before, *after);
+        assert_eq!(*after, DataSet::procedural(7, PROCEDURAL_TEST_IMAGES).test);
+    }
+
     #[test]
     fn slices_and_pauses_do_not_change_the_curve() {
         let mut whole = session();
@@ -600,7 +732,8 @@ mod tests {
     #[test]
     fn drawings_are_answered_and_an_empty_pad_is_not() {
         let mut session = session();
-        work(&mut session, 2);
+        session.receive(ToEngine::Step);
+        work(&mut session, 20);
         let stroke = vec![(0.2, 0.2), (0.8, 0.2), (0.4, 0.9)];
         session.receive(ToEngine::Draw {
             strokes: vec![stroke],

@@ -12,7 +12,7 @@ use spec::NetworkSpec;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum ToEngine {
-    /// Sets the spec. Where its hidden layers are those of the present network, what was learned stays
+    /// Sets the spec. Where its hidden layers and seed are those of the present network, what was learned stays
     /// and training goes on under the new settings; else a new network is made.
     Configure { spec: NetworkSpec },
     /// Trains until `Pause`.
@@ -101,7 +101,8 @@ pub enum FromEngine {
     },
     /// The present network's answer to what was drawn; `None` for an empty pad.
     Answer { answer: Option<DrawnAnswer> },
-    /// All that is needed to go on after an engine's death; sent after every evaluation.
+    /// All that is needed to go on after an engine's death; sent after every evaluation, but for networks of over
+    /// four million weights.
     Checkpoint {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use gloo_events::{EventListener, EventListenerOptions};
+use gloo_timers::callback::Interval;
 use js_sys::{Reflect, Uint8Array};
 use qnn_protocol::spec::{Bits, Loss, NetworkSpec, Preset};
 use qnn_protocol::{DataSource, DataSummary, DrawnAnswer, FromEngine, NamedFile, ToEngine};
@@ -28,6 +29,8 @@ use crate::test_strip::{Strip, TestStrip};
 
 /// An engine that dies so often without a step between is not started again by itself.
 const MOST_FRUITLESS_STARTS: u32 = 3;
+/// An engine that trains and has said nothing for so long hangs.
+const MILLISECONDS_OF_SILENCE: f64 = 30_000.0;
 /// Test accuracies are read out no more often than this.
 const MILLISECONDS_BETWEEN_ANNOUNCEMENTS: f64 = 10_000.0;
 /// Evaluations listed in the table, the last ones.
@@ -38,6 +41,8 @@ const USUAL_PIXELS: usize = 28 * 28;
 /// Everything that happens on the page.
 pub enum Message {
     Engine(Report),
+    /// Now and then: is the engine still there?
+    Watch,
     StartEngine,
     ToggleTraining,
     Step,
@@ -76,6 +81,9 @@ pub struct App {
     restoring: bool,
     /// Whether the engine said that it trains.
     engine_trains: bool,
+    /// When the engine last said something.
+    heard_at: f64,
+    _watch: Interval,
 
     form: Form,
     /// Whether training is wanted.
@@ -85,6 +93,8 @@ pub struct App {
     /// The source that was asked for and is not in use yet.
     source_to_come: Option<DataSource>,
     strokes: Strokes,
+    /// Whether something was drawn since the last answer.
+    drawn: bool,
 
     data: Option<DataSummary>,
     loading: Option<(AttrValue, f32)>,
@@ -112,6 +122,10 @@ impl Component for App {
         let link = context.link();
         let paused = gloo_utils::window().location().hash().as_deref() == Ok("#paused");
         link.send_message(Message::StartEngine);
+        let watch = {
+            let link = link.clone();
+            move || link.send_message(Message::Watch)
+        };
         App {
             dispatch: link.callback(|message| message),
             on_weight_bits: link.callback(Message::ChooseWeightBits),
@@ -125,11 +139,14 @@ impl Component for App {
             checkpoint: None,
             restoring: false,
             engine_trains: false,
+            heard_at: 0.0,
+            _watch: Interval::new(5_000, watch),
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
             source_to_come: None,
             strokes: Strokes::new(),
+            drawn: false,
             data: None,
             loading: None,
             history: Rc::default(),
@@ -149,6 +166,7 @@ impl Component for App {
     fn update(&mut self, _: &Context<Self>, message: Message) -> bool {
         match message {
             Message::Engine(Report::Said(all)) => {
+                self.heard_at = js_sys::Date::now();
                 for said in all {
                     match said {
                         Said::Message(message) => self.hear(message),
@@ -157,6 +175,13 @@ impl Component for App {
                 }
             }
             Message::Engine(Report::Died(reason)) => self.engine_died(&reason),
+            Message::Watch => {
+                let silence = js_sys::Date::now() - self.heard_at;
+                if !self.engine_trains || silence < MILLISECONDS_OF_SILENCE {
+                    return false;
+                }
+                self.engine_died("it has said nothing for half a minute");
+            }
             Message::StartEngine => {
                 self.fruitless_starts = 0;
                 self.start_engine();
@@ -221,6 +246,7 @@ impl Component for App {
                     self.answer = None;
                 }
                 self.strokes = strokes;
+                self.drawn = true;
                 self.tell(&ToEngine::Draw {
                     strokes: self.strokes.clone(),
                 });
@@ -402,10 +428,12 @@ impl App {
             }
             FromEngine::DataReady { data } => {
                 self.loading = None;
+                self.alert = None;
                 self.source = self.source_to_come.take().unwrap_or(self.source.clone());
                 if self.data.as_ref().is_some_and(|before| *before != data) {
                     self.history.borrow_mut().mark_data(&data.name);
                     self.history_revision += 1;
+                    self.run.test_accuracy = None;
                 }
                 self.data = Some(data);
             }
@@ -464,7 +492,7 @@ impl App {
                     self.run.step = last.step;
                 }
                 self.run.epoch = epoch;
-                self.run.images_per_second = Some(images_per_second);
+                self.run.images_per_second = Some(images_per_second).filter(|speed| *speed > 0.0);
                 let mut history = self.history.borrow_mut();
                 for step in steps {
                     history.push_step(step);
@@ -500,6 +528,12 @@ impl App {
             }
             FromEngine::Answer { answer } => {
                 self.answer = answer.filter(|_| !self.strokes.is_empty());
+                // What was just drawn is read out; how the answer drifts while the network learns is not.
+                if std::mem::take(&mut self.drawn)
+                    && let Some(answer) = &self.answer
+                {
+                    self.announcement = format!("It reads a {}.", answer.answer);
+                }
             }
             // Checkpoints come apart from the messages, and benchmarks are never asked for.
             FromEngine::Checkpoint { .. } | FromEngine::Benchmarked { .. } => {}
@@ -570,7 +604,7 @@ impl App {
         let percent = format::percent(accuracy);
         self.status = self.data.as_ref().map_or_else(String::new, |data| {
             format!(
-                "After {epoch:.1} epochs of {} it reads {percent} of {} test images rightly.",
+                "After {epoch:.1} epochs of {} it reads {percent} of {} test images correctly.",
                 data.name,
                 format::grouped(data.test_images.into()),
             )

@@ -47,10 +47,14 @@ fn test_digit(width: u32, height: u32, digit: &TestDigit) -> Html {
         <li class={classes!(wrong.then_some("wrong"))}>
             <Pixels {width} {height} ink={pixels.to_vec()} label={format!("test image of a {label}")} />
             if wrong {
-                <strong><span aria-hidden="true">{ "✗ " }</span>{ answer.to_string() }</strong>
+                <strong>
+                    <span aria-hidden="true">{ "✗ " }</span>
+                    <span class="unseen">{ "wrongly read as " }</span>
+                    { answer.to_string() }
+                </strong>
                 <small>{ format!("is {label}") }</small>
             } else {
-                <span>{ answer.to_string() }</span>
+                <span><span class="unseen">{ "read as " }</span>{ answer.to_string() }</span>
             }
         </li>
     }
