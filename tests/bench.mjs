@@ -6,21 +6,9 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { BLANK, converse, DIST, launch, open, serve } from "./browser/support.mjs";
+import { BLANK, converse, DIST, launch, open, serve, SPEC } from "./browser/support.mjs";
 
 const { values: options } = parseArgs({ options: { json: { type: "string" } } });
-
-const SPEC = {
-    hidden: [512, 512],
-    weight_bits: 1,
-    activation_bits: 1,
-    loss: "squared-hinge",
-    optimizer: "adam",
-    learning_rate: 0.03,
-    learning_rate_decay: 0.7,
-    batch_size: 100,
-    seed: 1,
-};
 const THREADS = cpus().length;
 const mnist = Boolean(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null));
 const DATA = { type: "UseData", source: { kind: mnist ? "Mnist" : "Procedural" } };

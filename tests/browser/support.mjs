@@ -24,6 +24,19 @@ const TYPES = {
 /** An empty page on which nothing happens by itself: to drive workers by hand. */
 export const BLANK = "blank.html";
 
+/** What the preset mnist-512 describes, as the page would send it. */
+export const SPEC = {
+    hidden: [512, 512],
+    weight_bits: 1,
+    activation_bits: 1,
+    loss: "squared-hinge",
+    optimizer: "adam",
+    learning_rate: 0.03,
+    learning_rate_decay: 0.7,
+    batch_size: 100,
+    seed: 1,
+};
+
 const ISOLATION = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",

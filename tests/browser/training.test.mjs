@@ -8,23 +8,11 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
-import { BLANK, converse, DIST, launch, open, serve } from "./support.mjs";
+import { BLANK, converse, DIST, launch, open, serve, SPEC } from "./support.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PROCEDURAL = { type: "UseData", source: { kind: "Procedural" } };
-
-const SPEC = {
-    hidden: [64],
-    weight_bits: 1,
-    activation_bits: 1,
-    loss: "squared-hinge",
-    optimizer: "adam",
-    learning_rate: 0.03,
-    learning_rate_decay: 0.7,
-    batch_size: 100,
-    seed: 1,
-};
-const configure = (changes = {}) => ({ type: "Configure", spec: { ...SPEC, ...changes } });
+const configure = (changes = {}) => ({ type: "Configure", spec: { ...SPEC, hidden: [64], ...changes } });
 
 let browser, server;
 before(async () => {

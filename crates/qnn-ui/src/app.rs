@@ -269,7 +269,7 @@ impl Component for App {
                     { logo() }
                     <div>
                         <h1>{ "QNN Playground" }</h1>
-                        <p>{ "A neural network of 1-bit numbers learns to read digits, here in this tab." }</p>
+                        <p>{ "A neural network of very few bits learns to read digits, here in this tab." }</p>
                     </div>
                     <ul class="badges">
                         <li id="threads">{ self.threads_badge() }</li>

@@ -71,7 +71,7 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
             <fieldset>
                 <legend>{ "Keeps what was learned" }</legend>
                 { field(Field::LearningRate, "learning-rate", "Learning rate", "third", &form.learning_rate) }
-                { field(Field::LearningRateDecay, "learning-rate-decay", "× an epoch", "third", &form.learning_rate_decay) }
+                { field(Field::LearningRateDecay, "learning-rate-decay", "Decay an epoch", "third", &form.learning_rate_decay) }
                 { field(Field::BatchSize, "batch-size", "Batch size", "third", &form.batch_size) }
                 <div class="field half">
                     <label for="loss">{ "Loss" }</label>
