@@ -137,6 +137,13 @@ impl Slices {
     }
 }
 
+impl Drop for Slices {
+    fn drop(&mut self) {
+        // An open port lives as long as the worker.
+        self.0.port1().close();
+    }
+}
+
 /// Milliseconds.
 fn now() -> f64 {
     scope().performance().map_or(0.0, |clock| clock.now())
