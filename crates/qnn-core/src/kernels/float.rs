@@ -42,12 +42,10 @@ pub(super) const PORTABLE: FloatKernel = FloatKernel {
 
 /// The twins of this machine, from the reference to the fastest.
 pub fn float_kernels() -> Vec<FloatKernel> {
-    let mut kernels = vec![SCALAR, PORTABLE];
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    kernels.push(super::wasm32::float::KERNEL);
-    #[cfg(target_arch = "x86_64")]
-    kernels.extend(super::x86_64::float_kernel());
-    kernels
+    [SCALAR, PORTABLE]
+        .into_iter()
+        .chain(super::machine::float_kernel())
+        .collect()
 }
 
 fn tile_scalar(a: &[[f32; TILE_ROWS]], b: &[[f32; TILE_COLUMNS]]) -> Tile {

@@ -6,11 +6,26 @@
 //! the order of its terms, without fused multiply-adds. So no result depends on the machine or on threads.
 
 mod float;
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
+mod other;
 mod popcount;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm32;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
+use other as machine;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use wasm32 as machine;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as machine;
 
 pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
 pub use popcount::{

@@ -41,12 +41,10 @@ pub(super) const PORTABLE: BinaryKernel = BinaryKernel {
 
 /// The twins of this machine, from the reference to the fastest.
 pub fn binary_kernels() -> Vec<BinaryKernel> {
-    let mut kernels = vec![SCALAR, PORTABLE];
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    kernels.push(super::wasm32::popcount::KERNEL);
-    #[cfg(target_arch = "x86_64")]
-    kernels.extend(super::x86_64::binary_kernel());
-    kernels
+    [SCALAR, PORTABLE]
+        .into_iter()
+        .chain(super::machine::binary_kernel())
+        .collect()
 }
 
 /// The reference.

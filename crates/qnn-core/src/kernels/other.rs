@@ -1,0 +1,12 @@
+//! Machines without twins of their own.
+
+use super::float::FloatKernel;
+use super::popcount::BinaryKernel;
+
+pub(super) fn binary_kernel() -> Option<BinaryKernel> {
+    None
+}
+
+pub(super) fn float_kernel() -> Option<FloatKernel> {
+    None
+}
