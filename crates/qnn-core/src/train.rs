@@ -211,7 +211,7 @@ impl Trainer {
     /// The one that ends counts if more than half of it was trained.
     pub fn data_changed(&mut self, before: &TrainingData) {
         self.order.clear();
-        if self.progress.position * 2 > before.epoch_length() {
+        if self.progress.position > before.epoch_length() / 2 {
             self.progress.epoch += 1;
         }
         self.progress.position = 0;
@@ -360,7 +360,10 @@ impl Trainer {
                     inputs, batch_norm, ..
                 } = &mut self.layers[layer];
                 batch_norm.backward(&work.normalized[layer], &mut work.gradient, work.update);
-                work.input_gradient = vec![0.0; batch * *inputs];
+                // Below the first layer are the pixels, which do not learn.
+                if layer > 0 {
+                    work.input_gradient = vec![0.0; batch * *inputs];
+                }
             }
             Part::InputGradient { layer, rows } => {
                 let Layer {
