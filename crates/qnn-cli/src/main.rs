@@ -16,6 +16,7 @@ use qnn_core::data::{CLASSES, DataSet, Images, TrainingData};
 use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::Trainer;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 use settings::Settings;
 
@@ -35,7 +36,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Trains a network and prints how it does after every epoch.
-    Train(Train),
+    Train(Box<Train>),
     /// Tests a network that `train --save` kept.
     Eval(Eval),
 }
@@ -117,13 +118,21 @@ struct FinalReport<'a> {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Train(arguments) => train(arguments),
-        Command::Eval(arguments) => eval(arguments),
+        Command::Train(arguments) => {
+            threads(arguments.output.threads)?.install(|| train(*arguments))
+        }
+        Command::Eval(arguments) => threads(arguments.output.threads)?.install(|| eval(arguments)),
     }
 }
 
+/// The threads to work on, the main one not among them: what runs on them hands nothing over where there is but one.
+fn threads(count: Option<usize>) -> Result<ThreadPool> {
+    ensure!(count != Some(0), "It takes at least one thread.");
+    let pool = ThreadPoolBuilder::new().num_threads(count.unwrap_or(0));
+    pool.build().context("The threads cannot be started.")
+}
+
 fn train(arguments: Train) -> Result<()> {
-    arguments.output.start_threads()?;
     let resumed = arguments
         .resume
         .as_deref()
@@ -163,7 +172,6 @@ fn train(arguments: Train) -> Result<()> {
 }
 
 fn eval(arguments: Eval) -> Result<()> {
-    arguments.output.start_threads()?;
     let trainer = files::trainer(&arguments.model)?;
     let data = data_set(arguments.data.as_deref(), trainer.spec().seed)?;
     check_size(&trainer, &data)?;
@@ -190,13 +198,8 @@ fn train_epoch(
     let mut epoch_clock = Clock::default();
     let (mut loss, mut accuracy, mut last_loss, mut steps) = (0.0, 0.0, 0.0, 0.0);
     while trainer.epoch() == epoch {
-        let metrics = epoch_clock.time(|| trainer.step(data));
+        let metrics = epoch_clock.time(|| trainer.step(data))?;
         epoch_clock.images += metrics.images;
-        ensure!(
-            metrics.loss.is_finite(),
-            "Training has diverged in step {}; lower the learning rate.",
-            metrics.step
-        );
         loss += metrics.loss;
         accuracy += metrics.accuracy;
         last_loss = metrics.loss;
@@ -238,13 +241,6 @@ fn check_size(trainer: &Trainer, data: &DataSet) -> Result<()> {
 }
 
 impl Output {
-    fn start_threads(&self) -> Result<()> {
-        ensure!(self.threads != Some(0), "It takes at least one thread.");
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
-        pool.build_global()
-            .context("The threads cannot be started.")
-    }
-
     fn print(&self, report: &impl Serialize, describe: impl Fn() -> String) -> Result<()> {
         let line = if self.json {
             serde_json::to_string(report)?

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use qnn_core::spec::{Bits, Loss, NetworkSpec, Optimizer, PRESETS, Preset};
+use qnn_core::spec::{
+    Bits, LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, PRESETS, Preset,
+    Rounding,
+};
 
 #[derive(Args)]
 pub struct Settings {
@@ -18,12 +21,35 @@ pub struct Settings {
     /// Widths of the hidden layers, such as 512,512.
     #[arg(long, value_delimiter = ',')]
     hidden: Option<Vec<usize>>,
-    /// Bits of the weights: 1, 2, 3, 4, 6, 8 or 32.
+    /// Bits of the weights: 1 to 8, or 32.
     #[arg(long, value_parser = bits)]
     weight_bits: Option<Bits>,
-    /// Bits of the activations: 1, 2, 3, 4, 6, 8 or 32.
+    #[arg(long)]
+    weight_levels: Option<LevelsName>,
+    #[arg(long)]
+    weight_rounding: Option<RoundingName>,
+    /// Bits of the activations: 1 to 8, or 32.
     #[arg(long, value_parser = bits)]
     activation_bits: Option<Bits>,
+    #[arg(long)]
+    activation_levels: Option<LevelsName>,
+    #[arg(long)]
+    activation_rounding: Option<RoundingName>,
+    /// Bits of the gradients in both products of the backward pass: 2 to 8, or 32.
+    #[arg(long, value_parser = bits)]
+    gradient_bits: Option<Bits>,
+    #[arg(long)]
+    gradient_levels: Option<LevelsName>,
+    #[arg(long)]
+    gradient_rounding: Option<RoundingName>,
+    #[arg(long)]
+    normalization: Option<NormalizationName>,
+    /// Share of the pixels that training leaves out.
+    #[arg(long)]
+    input_dropout: Option<f32>,
+    /// Share of the hidden activations that training leaves out.
+    #[arg(long)]
+    hidden_dropout: Option<f32>,
     #[arg(long)]
     loss: Option<LossName>,
     #[arg(long)]
@@ -34,9 +60,15 @@ pub struct Settings {
     /// Step size of the first epoch.
     #[arg(long)]
     learning_rate: Option<f32>,
-    /// What the learning rate is multiplied with after every epoch.
+    /// What the learning rate is multiplied with after every --decay-epochs.
     #[arg(long)]
     learning_rate_decay: Option<f32>,
+    /// Epochs between two decays of the learning rate.
+    #[arg(long)]
+    decay_epochs: Option<u32>,
+    /// Whether the learning rate of a layer's weights grows with its size, as in the authors' code.
+    #[arg(long)]
+    learning_rate_scale: Option<LearningRateScaleName>,
     /// Images in a minibatch.
     #[arg(long)]
     batch_size: Option<usize>,
@@ -45,17 +77,47 @@ pub struct Settings {
     seed: Option<u32>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LossName {
-    SquaredHinge,
-    CrossEntropy,
+/// An enum of names for arguments, and what each stands for in a spec.
+macro_rules! names {
+    ($name:ident for $type:ty { $($variant:ident => $value:expr,)* }) => {
+        #[derive(Clone, Copy, ValueEnum)]
+        enum $name {
+            $($variant,)*
+        }
+
+        impl From<$name> for $type {
+            fn from(name: $name) -> $type {
+                match name {
+                    $($name::$variant => $value,)*
+                }
+            }
+        }
+    };
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OptimizerName {
-    Adam,
-    Sgd,
-}
+names!(LevelsName for Levels { Linear => Levels::Linear, Logarithmic => Levels::Logarithmic, });
+names!(RoundingName for Rounding {
+    Deterministic => Rounding::Deterministic,
+    Stochastic => Rounding::Stochastic,
+});
+names!(NormalizationName for Normalization {
+    BatchNorm => Normalization::BatchNorm,
+    ShiftBatchNorm => Normalization::ShiftBatchNorm,
+});
+names!(LossName for Loss {
+    SquaredHinge => Loss::SquaredHinge,
+    CrossEntropy => Loss::CrossEntropy,
+});
+names!(OptimizerName for Optimizer {
+    Adam => Optimizer::Adam,
+    Adamax => Optimizer::AdaMax,
+    ShiftAdamax => Optimizer::ShiftAdaMax,
+    Sgd => Optimizer::Sgd { momentum: 0.9 },
+});
+names!(LearningRateScaleName for LearningRateScale {
+    Equal => LearningRateScale::Equal,
+    Glorot => LearningRateScale::Glorot,
+});
 
 fn bits(text: &str) -> Result<Bits, String> {
     let number = text
@@ -81,21 +143,25 @@ impl Settings {
         let set = &mut spec;
         replace(&mut set.hidden, &self.hidden);
         replace(&mut set.weight_bits, &self.weight_bits);
+        replace(&mut set.weight_levels, &self.weight_levels);
+        replace(&mut set.weight_rounding, &self.weight_rounding);
         replace(&mut set.activation_bits, &self.activation_bits);
+        replace(&mut set.activation_levels, &self.activation_levels);
+        replace(&mut set.activation_rounding, &self.activation_rounding);
+        replace(&mut set.gradient_bits, &self.gradient_bits);
+        replace(&mut set.gradient_levels, &self.gradient_levels);
+        replace(&mut set.gradient_rounding, &self.gradient_rounding);
+        replace(&mut set.normalization, &self.normalization);
+        replace(&mut set.input_dropout, &self.input_dropout);
+        replace(&mut set.hidden_dropout, &self.hidden_dropout);
+        replace(&mut set.loss, &self.loss);
+        replace(&mut set.optimizer, &self.optimizer);
         replace(&mut set.learning_rate, &self.learning_rate);
         replace(&mut set.learning_rate_decay, &self.learning_rate_decay);
+        replace(&mut set.decay_epochs, &self.decay_epochs);
+        replace(&mut set.learning_rate_scale, &self.learning_rate_scale);
         replace(&mut set.batch_size, &self.batch_size);
         replace(&mut set.seed, &self.seed);
-        let loss = self.loss.map(|loss| match loss {
-            LossName::SquaredHinge => Loss::SquaredHinge,
-            LossName::CrossEntropy => Loss::CrossEntropy,
-        });
-        replace(&mut set.loss, &loss);
-        let optimizer = self.optimizer.map(|optimizer| match optimizer {
-            OptimizerName::Adam => Optimizer::Adam,
-            OptimizerName::Sgd => Optimizer::Sgd { momentum: 0.9 },
-        });
-        replace(&mut set.optimizer, &optimizer);
         if let Some(given) = self.momentum {
             let Optimizer::Sgd { momentum } = &mut set.optimizer else {
                 bail!("Only SGD has a momentum: add --optimizer sgd.");
@@ -107,8 +173,8 @@ impl Settings {
     }
 }
 
-fn replace<T: Clone>(value: &mut T, with: &Option<T>) {
+fn replace<T, Given: Clone + Into<T>>(value: &mut T, with: &Option<Given>) {
     if let Some(with) = with {
-        value.clone_from(with);
+        *value = with.clone().into();
     }
 }

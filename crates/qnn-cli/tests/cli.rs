@@ -126,7 +126,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
     small_set(folder.path());
     let data = folder.path().to_str().unwrap();
     let train = |arguments: &[&str]| refusal(&[&["train"], arguments].concat());
-    assert!(train(&["--weight-bits", "5"]).contains("no width of 5 bits"));
+    assert!(train(&["--weight-bits", "9"]).contains("no width of 9 bits"));
     assert!(train(&["--hidden", "0"]).contains("1 to 8192 units"));
     assert!(train(&["--hidden", "9000"]).contains("1 to 8192 units"));
     assert!(train(&["--learning-rate", "NaN"]).contains("learning rate is above 0"));

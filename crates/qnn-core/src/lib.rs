@@ -10,5 +10,6 @@ pub mod loss;
 pub mod optim;
 pub mod packed;
 pub mod quant;
+pub mod random;
 pub mod spec;
 pub mod train;

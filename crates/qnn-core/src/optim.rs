@@ -1,47 +1,70 @@
 //! Optimizers: how a gradient moves a parameter. A parameter carries its own optimizer state;
 //! what the parameter means, and whether it is clipped, its layer says.
+//!
+//! The shift-based AdaMax is the paper's Algorithm 3: beta1 = 1 - 2^-3, beta2 = 1 - 2^-10, and the step size and the
+//! inverse of v are powers of two, so that both multiplications are shifts. The authors' Torch7 code differs: it has
+//! beta1 0.9 and beta2 0.999, divides by v and keeps v rounded to a power of two. We follow the paper.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quant::ap2;
 use crate::spec::Optimizer;
 
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
+
+impl Optimizer {
+    /// The shares that the means of the gradient and of its size keep in an update.
+    fn betas(self) -> (f32, f32) {
+        match self {
+            Optimizer::Adam | Optimizer::AdaMax => (0.9, 0.999),
+            Optimizer::ShiftAdaMax => (1.0 - 1.0 / 8.0, 1.0 - 1.0 / 1024.0),
+            Optimizer::Sgd { momentum } => (momentum, 0.0),
+        }
+    }
+}
 
 /// Numbers that training moves, and what the optimizer remembers of each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parameter {
     pub values: Vec<f32>,
-    /// Adam's mean of gradients, or the velocity of SGD.
+    /// The mean of gradients of Adam and AdaMax, or the velocity of SGD.
     momentum: Vec<f32>,
-    /// Adam's mean of squared gradients.
+    /// Adam's mean of squared gradients, or AdaMax's largest magnitude.
     variance: Vec<f32>,
 }
 
-/// One update's settings, the same for all parameters of a network.
+/// One update's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     optimizer: Optimizer,
-    /// The learning rate; for Adam with the correction of its young means.
+    /// The learning rate; for Adam and AdaMax with the correction of their young means.
     rate: f32,
 }
 
 impl Update {
     /// The settings of update number `count` (from 1) since the optimizer was chosen.
     pub fn new(optimizer: Optimizer, learning_rate: f32, count: u32) -> Update {
+        let (beta1, beta2) = optimizer.betas();
+        let missing = |beta: f32| 1.0 - power(f64::from(beta), count);
         let rate = match optimizer {
             // The form of Kingma and Ba's section 2 that corrects the rate instead of the means.
-            Optimizer::Adam => {
-                let decayed = |beta: f32| power(f64::from(beta), count);
-                let correction = (1.0 - decayed(BETA2)).sqrt() / (1.0 - decayed(BETA1));
-                learning_rate * correction as f32
+            Optimizer::Adam => learning_rate * (missing(beta2).sqrt() / missing(beta1)) as f32,
+            Optimizer::AdaMax | Optimizer::ShiftAdaMax => {
+                (f64::from(learning_rate) / missing(beta1)) as f32
             }
             Optimizer::Sgd { .. } => learning_rate,
         };
         Update { optimizer, rate }
+    }
+
+    /// The same update at `scale` times the learning rate.
+    pub fn scaled(self, scale: f32) -> Update {
+        Update {
+            rate: scale * self.rate,
+            ..self
+        }
     }
 }
 
@@ -68,9 +91,11 @@ impl Parameter {
         }
     }
 
-    /// Whether all parts belong to a parameter of `length` numbers.
-    pub fn has_length(&self, length: usize) -> bool {
-        [&self.values, &self.momentum, &self.variance].map(Vec::len) == [length; 3]
+    /// Whether all parts belong to a parameter of `length` numbers, and are numbers.
+    pub fn is_sound(&self, length: usize) -> bool {
+        [&self.values, &self.momentum, &self.variance]
+            .iter()
+            .all(|part| part.len() == length && part.iter().all(|x| x.is_finite()))
     }
 
     /// Makes the optimizer forget.
@@ -81,22 +106,38 @@ impl Parameter {
 
     /// Moves the numbers of `range` along their `gradient`, one for each.
     pub fn update(&mut self, update: Update, range: Range<usize>, gradient: &[f32]) {
-        let values = self.values[range.clone()].iter_mut();
-        let momentum = self.momentum[range.clone()].iter_mut();
+        let (beta1, beta2) = update.optimizer.betas();
+        let numbers = self.values[range.clone()]
+            .iter_mut()
+            .zip(&mut self.momentum[range.clone()])
+            .zip(&mut self.variance[range])
+            .zip(gradient);
         match update.optimizer {
             Optimizer::Adam => {
-                let variance = self.variance[range].iter_mut();
-                for (((value, momentum), variance), gradient) in
-                    values.zip(momentum).zip(variance).zip(gradient)
-                {
-                    *momentum = BETA1 * *momentum + (1.0 - BETA1) * gradient;
-                    *variance = BETA2 * *variance + (1.0 - BETA2) * (gradient * gradient);
+                for (((value, momentum), variance), gradient) in numbers {
+                    *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
+                    *variance = beta2 * *variance + (1.0 - beta2) * (gradient * gradient);
                     *value -= update.rate * *momentum / (variance.sqrt() + EPSILON);
                 }
             }
-            Optimizer::Sgd { momentum: friction } => {
-                for ((value, velocity), gradient) in values.zip(momentum).zip(gradient) {
-                    *velocity = friction * *velocity - update.rate * gradient;
+            Optimizer::AdaMax => {
+                for (((value, momentum), largest), gradient) in numbers {
+                    *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
+                    *largest = (beta2 * *largest).max(gradient.abs());
+                    *value -= update.rate * *momentum / (*largest + EPSILON);
+                }
+            }
+            Optimizer::ShiftAdaMax => {
+                let rate = ap2(update.rate);
+                for (((value, momentum), largest), gradient) in numbers {
+                    *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
+                    *largest = (beta2 * *largest).max(gradient.abs());
+                    *value -= *momentum * (rate * ap2(1.0 / (*largest + EPSILON)));
+                }
+            }
+            Optimizer::Sgd { .. } => {
+                for (((value, velocity), _), gradient) in numbers {
+                    *velocity = beta1 * *velocity - update.rate * gradient;
                     *value += *velocity;
                 }
             }
@@ -109,16 +150,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_adam_step_is_the_learning_rate_against_the_sign() {
-        let mut parameter = Parameter::new(vec![0.5, 0.5, 0.5]);
-        parameter.update(
-            Update::new(Optimizer::Adam, 0.01, 1),
-            0..3,
-            &[3.0, -0.2, 0.0],
-        );
-        for (value, expected) in parameter.values.iter().zip([0.49, 0.51, 0.5]) {
-            assert!((value - expected).abs() < 1e-6);
+    fn the_first_step_is_the_learning_rate_against_the_sign() {
+        for (optimizer, tolerance) in [
+            (Optimizer::Adam, 1e-6),
+            (Optimizer::AdaMax, 1e-6),
+            // Two factors are rounded to powers of two, each by up to the root of two.
+            (Optimizer::ShiftAdaMax, 0.01),
+        ] {
+            let mut parameter = Parameter::new(vec![0.5, 0.5, 0.5]);
+            parameter.update(Update::new(optimizer, 0.01, 1), 0..3, &[3.0, -0.2, 0.0]);
+            for (value, expected) in parameter.values.iter().zip([0.49, 0.51, 0.5]) {
+                assert!(
+                    (value - expected).abs() <= tolerance,
+                    "{optimizer:?} {value}"
+                );
+            }
+            assert_eq!(parameter.values[2], 0.5);
         }
+    }
+
+    #[test]
+    fn shift_adamax_by_hand() {
+        // 2^-10 / (1 - 7/8) = 2^-7; m = 3/8, AP2(1/3) = 2^-2 by ratio: 1/3 is nearer to 1/4 than to 1/2.
+        let mut parameter = Parameter::new(vec![0.0]);
+        parameter.update(
+            Update::new(Optimizer::ShiftAdaMax, 1.0 / 1024.0, 1),
+            0..1,
+            &[3.0],
+        );
+        assert_eq!(parameter.values[0], -0.375 / 128.0 / 4.0);
     }
 
     #[test]

@@ -4,14 +4,14 @@
 use std::ops::Range;
 
 use crate::data::{CLASSES, Images};
-use crate::layers::{DenseWeights, Input, dense_product};
-use crate::spec::{Bits, Loss};
+use crate::layers::{Operand, ProductKind};
+use crate::quant::Quantizer;
+use crate::spec::Loss;
 
 /// A network that answers.
 #[derive(Clone, Debug)]
 pub struct PackedNetwork {
-    pub(crate) weight_bits: Bits,
-    pub(crate) activation_bits: Bits,
+    pub(crate) activations: Quantizer,
     pub(crate) loss: Loss,
     pub(crate) layers: Vec<PackedLayer>,
 }
@@ -19,9 +19,9 @@ pub struct PackedNetwork {
 #[derive(Clone, Debug)]
 pub(crate) struct PackedLayer {
     pub inputs: usize,
-    pub weights: DenseWeights,
-    /// The latent weights where the product is one of floats; empty where packed ones serve.
-    pub latent: Vec<f32>,
+    pub kind: ProductKind,
+    /// `[units, inputs]`.
+    pub weights: Operand,
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
 }
@@ -47,6 +47,67 @@ impl Evaluation {
     }
 }
 
+/// The mean of what several networks answer: those of one trainer with weights drawn anew, for stochastic weights.
+#[derive(Clone, Debug)]
+pub struct SampledNetworks(pub Vec<PackedNetwork>);
+
+impl SampledNetworks {
+    /// The mean logits of images, `[images, classes]`, for their pixels, `[images, inputs]`.
+    pub fn logits(&self, pixels: &[u8]) -> Vec<f32> {
+        let share = 1.0 / self.0.len() as f32;
+        let mut mean: Vec<f32> = Vec::new();
+        for network in &self.0 {
+            let logits = network.logits(pixels);
+            mean.resize(logits.len(), 0.0);
+            for (mean, logit) in mean.iter_mut().zip(logits) {
+                *mean += share * logit;
+            }
+        }
+        mean
+    }
+
+    /// Answers all test images, `piece` at a time.
+    pub fn evaluate_all(&self, images: &Images, piece: usize) -> Evaluation {
+        let Some(first) = self.0.first() else {
+            return Evaluation::default();
+        };
+        evaluate_all(first.loss, images, piece, |pixels| self.logits(pixels))
+    }
+}
+
+/// Answers all images, `piece` at a time, with the logits that a network gives for their pixels.
+fn evaluate_all(
+    loss: Loss,
+    images: &Images,
+    piece: usize,
+    logits: impl Fn(&[u8]) -> Vec<f32>,
+) -> Evaluation {
+    let pieces = (0..images.len()).step_by(piece);
+    pieces.fold(Evaluation::default(), |sum, first| {
+        let range = first..images.len().min(first + piece);
+        sum + evaluate(loss, images, range, &logits)
+    })
+}
+
+fn evaluate(
+    loss: Loss,
+    images: &Images,
+    range: Range<usize>,
+    logits: impl Fn(&[u8]) -> Vec<f32>,
+) -> Evaluation {
+    if range.is_empty() {
+        return Evaluation::default();
+    }
+    let logits = logits(images.pixels_of(range.clone()));
+    debug_assert_eq!(logits.len(), range.len() * CLASSES);
+    let outcome = loss.of(&logits, &images.labels[range.clone()]);
+    Evaluation {
+        images: range.len(),
+        correct: outcome.correct,
+        loss_sum: f64::from(outcome.loss) * range.len() as f64,
+    }
+}
+
 impl PackedNetwork {
     /// Pixels of an image.
     pub fn inputs(&self) -> usize {
@@ -55,12 +116,12 @@ impl PackedNetwork {
 
     /// The logits of images, `[images, classes]`, for their pixels, `[images, inputs]`.
     pub fn logits(&self, pixels: &[u8]) -> Vec<f32> {
-        let mut input = Input::pixels(self.inputs(), pixels.to_vec(), self.weight_bits);
+        let mut input = Operand::pixels(self.layers[0].kind, self.inputs(), pixels, None);
         for (index, layer) in self.layers.iter().enumerate() {
             let units = layer.scale.len();
             let rows = input.rows();
             let mut sums = vec![0.0; rows * units];
-            dense_product(&input, 0..rows, &layer.weights, &layer.latent, &mut sums);
+            input.product(0..rows, &layer.weights, &mut sums);
             for row in sums.chunks_exact_mut(units) {
                 for (sum, (scale, shift)) in
                     row.iter_mut().zip(layer.scale.iter().zip(&layer.shift))
@@ -68,35 +129,22 @@ impl PackedNetwork {
                     *sum = scale * *sum + shift;
                 }
             }
-            if index + 1 == self.layers.len() {
+            let Some(next) = self.layers.get(index + 1) else {
                 return sums;
-            }
-            input = Input::activations(units, &sums, self.activation_bits, self.weight_bits);
+            };
+            input = Operand::quantized(next.kind, self.activations, units, &sums, None, None);
         }
         unreachable!("a network has a layer")
     }
 
     /// Answers the test images of `range`.
     pub fn evaluate(&self, images: &Images, range: Range<usize>) -> Evaluation {
-        if range.is_empty() {
-            return Evaluation::default();
-        }
-        let logits = self.logits(images.pixels_of(range.clone()));
-        debug_assert_eq!(logits.len(), range.len() * CLASSES);
-        let outcome = self.loss.of(&logits, &images.labels[range.clone()]);
-        Evaluation {
-            images: range.len(),
-            correct: outcome.correct,
-            loss_sum: f64::from(outcome.loss) * range.len() as f64,
-        }
+        evaluate(self.loss, images, range, |pixels| self.logits(pixels))
     }
 
     /// Answers all test images, `piece` at a time.
     pub fn evaluate_all(&self, images: &Images, piece: usize) -> Evaluation {
-        let pieces = (0..images.len()).step_by(piece);
-        pieces.fold(Evaluation::default(), |sum, first| {
-            sum + self.evaluate(images, first..images.len().min(first + piece))
-        })
+        evaluate_all(self.loss, images, piece, |pixels| self.logits(pixels))
     }
 }
 

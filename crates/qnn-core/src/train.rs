@@ -1,29 +1,27 @@
-//! `Trainer`: owns the weights, the optimizer's state and the random state, and trains step by step (paper
-//! Algorithm 1). Its result depends on spec, seed and data alone: not on threads, nor on how it is cut into slices.
-//! It knows no clock: who calls it decides when.
+//! `Trainer`: owns the weights and the optimizer's state, and trains step by step (paper Algorithm 1). Its result
+//! depends on spec, seed and data alone: not on threads, nor on how it is cut into slices: what is left to chance is
+//! drawn by step and place. It knows no clock: who calls it decides when.
 
 use std::ops::Range;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{CLASSES, TrainingData};
-use crate::kernels::float_product;
-use crate::layers::{
-    BatchNorm, DenseWeights, Input, Normalized, dense_product, multiplies_integers,
-};
+use crate::layers::{BatchNorm, Dropout, Normalized, NotFinite, Operand, ProductKind, are_finite};
 use crate::optim::{Parameter, Update, power};
-use crate::packed::{PackedLayer, PackedNetwork};
-use crate::quant::straight_through;
-use crate::spec::{NetworkSpec, SpecError};
+use crate::packed::{PackedLayer, PackedNetwork, SampledNetworks};
+use crate::quant::{Quantizer, straight_through};
+use crate::random::{Chances, Purpose, initialization};
+use crate::spec::{LearningRateScale, NetworkSpec, SpecError};
 
 /// Multiply-accumulates after which a step may be interrupted: some 10 ms of one thread.
 const PART_MACS: usize = 1 << 26;
 /// Rows that a piece of a product has at least: the float product packs its other operand anew for each piece.
 const MIN_PIECE: usize = 32;
-/// What a checkpoint starts with; the last byte is the version of what follows.
-const CHECKPOINT_MAGIC: &[u8] = b"QNN checkpoint\x01";
+/// What a checkpoint starts with; a byte with the version of what follows comes next.
+const CHECKPOINT_MAGIC: &[u8] = b"QNN checkpoint";
+const CHECKPOINT_VERSION: u8 = 2;
 
 /// A network in training. `serde` keeps all that training depends on; a step under way is not kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,7 +79,9 @@ enum Part {
     Normalize { layer: usize },
     Loss,
     NormalizeBackward { layer: usize },
+    PrepareInputGradient { layer: usize },
     InputGradient { layer: usize, rows: Range<usize> },
+    PrepareWeightUpdate { layer: usize },
     WeightUpdate { layer: usize, units: Range<usize> },
 }
 
@@ -93,8 +93,8 @@ struct Work {
     update: Update,
     labels: Vec<u8>,
     /// What each layer took in and made of it, as far as the step has come.
-    inputs: Vec<Input>,
-    weights: Vec<DenseWeights>,
+    inputs: Vec<Operand>,
+    weights: Vec<Operand>,
     /// Batch normalization's outputs, `[batch, units]`.
     outputs: Vec<Vec<f32>>,
     normalized: Vec<Normalized>,
@@ -102,14 +102,32 @@ struct Work {
     gradient: Vec<f32>,
     /// The gradient to that layer's inputs, `[batch, inputs]`.
     input_gradient: Vec<f32>,
+    /// Both sides of the backward product under way: the gradient, quantized, and what it is multiplied with.
+    backward: Option<(Operand, Operand)>,
     metrics: StepMetrics,
+}
+
+/// Training came upon what is not a number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Training has diverged in step {step}: not all {what} of layer {layer} are finite. Lower the learning rate."
+)]
+pub struct Diverged {
+    /// Counts from 1.
+    pub step: u32,
+    /// Counts from 1.
+    pub layer: usize,
+    /// For instance "gradients to the weights".
+    pub what: &'static str,
 }
 
 /// Why a checkpoint cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("This is not a checkpoint, or one of another version.")]
+    #[error("This is not a checkpoint.")]
     Foreign,
+    #[error("This checkpoint is of version {0}; this program reads version {CHECKPOINT_VERSION}.")]
+    Version(u8),
     #[error("The checkpoint is cut short or damaged.")]
     Damaged,
     #[error("The checkpoint's settings make no sense: {0}")]
@@ -120,13 +138,36 @@ impl Trainer {
     /// A new network for images of `inputs` pixels: latent weights uniform in [-1, 1] (the authors' Theano code).
     pub fn new(spec: NetworkSpec, inputs: usize) -> Result<Trainer, SpecError> {
         spec.validate()?;
-        let mut random = ChaCha8Rng::seed_from_u64(u64::from(spec.seed));
-        let layers = spec
-            .layer_shapes(inputs, CLASSES)
+        let mut random = initialization(spec.seed);
+        let mut uniform = || (random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        let shapes = spec.layer_shapes(inputs, CLASSES);
+        let latent = shapes
+            .iter()
+            .map(|(inputs, units)| (0..inputs * units).map(|_| uniform()).collect())
+            .collect();
+        Trainer::with_latent_weights(spec, inputs, latent)
+    }
+
+    /// A new network whose latent weights stand at `latent`, for each layer `[units, inputs]`, clipped to [-1, 1].
+    /// Panics where they are of another shape than the spec's.
+    pub fn with_latent_weights(
+        spec: NetworkSpec,
+        inputs: usize,
+        latent: Vec<Vec<f32>>,
+    ) -> Result<Trainer, SpecError> {
+        spec.validate()?;
+        let shapes = spec.layer_shapes(inputs, CLASSES);
+        assert_eq!(shapes.len(), latent.len(), "weights for every layer");
+        let layers = shapes
             .into_iter()
-            .map(|(inputs, units)| {
-                let mut uniform = || (random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
-                let latent = (0..inputs * units).map(|_| uniform()).collect();
+            .zip(latent)
+            .map(|((inputs, units), mut latent)| {
+                assert_eq!(
+                    latent.len(),
+                    inputs * units,
+                    "as many weights as the layer has"
+                );
+                clip(&mut latent);
                 Layer {
                     inputs,
                     units,
@@ -158,6 +199,11 @@ impl Trainer {
     /// The latent weights of a layer, `[units, inputs]`, in [-1, 1].
     pub fn latent_weights(&self, layer: usize) -> &[f32] {
         &self.layers[layer].latent.values
+    }
+
+    /// The batch normalization of a layer.
+    pub fn batch_norm(&self, layer: usize) -> &BatchNorm {
+        &self.layers[layer].batch_norm
     }
 
     /// Latent weights of all layers.
@@ -217,31 +263,32 @@ impl Trainer {
         self.progress.position = 0;
     }
 
-    /// Trains one whole step on `data`.
-    pub fn step(&mut self, data: &TrainingData) -> StepMetrics {
+    /// Trains one whole step on `data`. A step that diverges ends where that shows: no number that is not finite
+    /// gets into the network, but layers above the one named may have learned from the batch.
+    pub fn step(&mut self, data: &TrainingData) -> Result<StepMetrics, Diverged> {
         loop {
-            if let Some(metrics) = self.advance(data) {
-                return metrics;
+            if let Some(metrics) = self.advance(data)? {
+                return Ok(metrics);
             }
         }
     }
 
     /// Does the next part of a step on `data`, beginning one if none is under way.
     /// What the step showed when that was its last part.
-    pub fn advance(&mut self, data: &TrainingData) -> Option<StepMetrics> {
+    pub fn advance(&mut self, data: &TrainingData) -> Result<Option<StepMetrics>, Diverged> {
         let mut work = match self.work.take() {
             Some(work) => work,
             None => self.begin(data),
         };
         if let Some(part) = work.parts.pop() {
-            self.perform(part, &mut work);
+            self.perform(part, &mut work)?;
         }
         if work.parts.is_empty() {
             self.progress.step += 1;
-            return Some(work.metrics);
+            return Ok(Some(work.metrics));
         }
         self.work = Some(work);
-        None
+        Ok(None)
     }
 
     /// Takes the next batch and lists the step's parts.
@@ -263,7 +310,7 @@ impl Trainer {
         self.progress.updates += 1;
         let decay = power(
             f64::from(self.spec.learning_rate_decay),
-            self.progress.epoch,
+            self.progress.epoch / self.spec.decay_epochs,
         );
         let learning_rate = (f64::from(self.spec.learning_rate) * decay) as f32;
         let update = Update::new(self.spec.optimizer, learning_rate, self.progress.updates);
@@ -285,10 +332,13 @@ impl Trainer {
         parts.push(Part::Loss);
         for (layer, Layer { inputs, units, .. }) in self.layers.iter().enumerate().rev() {
             parts.push(Part::NormalizeBackward { layer });
+            // Below the first layer are the pixels, which do not learn.
             if layer > 0 {
+                parts.push(Part::PrepareInputGradient { layer });
                 let rows = pieces(batch, inputs * units);
                 parts.extend(rows.map(|rows| Part::InputGradient { layer, rows }));
             }
+            parts.push(Part::PrepareWeightUpdate { layer });
             let units = pieces(*units, inputs * batch);
             parts.extend(units.map(|units| Part::WeightUpdate { layer, units }));
         }
@@ -297,12 +347,18 @@ impl Trainer {
             parts,
             update,
             labels,
-            inputs: vec![Input::pixels(self.inputs, pixels, self.spec.weight_bits)],
+            inputs: vec![Operand::pixels(
+                self.forward_kind(0),
+                self.inputs,
+                &pixels,
+                self.dropout(0).as_ref(),
+            )],
             weights: Vec::new(),
             outputs: Vec::new(),
             normalized: Vec::new(),
             gradient: Vec::new(),
             input_gradient: Vec::new(),
+            backward: None,
             metrics: StepMetrics {
                 step: self.progress.step + 1,
                 loss: 0.0,
@@ -312,126 +368,229 @@ impl Trainer {
         }
     }
 
-    fn perform(&mut self, part: Part, work: &mut Work) {
+    /// How a layer's inputs are multiplied with its weights in training.
+    fn forward_kind(&self, layer: usize) -> ProductKind {
+        ProductKind::of(
+            self.spec.input_encoding(layer, true),
+            self.spec.weights().encoding(),
+        )
+    }
+
+    /// The chances of the step under way.
+    fn chances(&self, layer: usize, purpose: Purpose, columns: usize) -> Chances {
+        Chances::new(self.spec.seed, self.progress.step, layer, purpose, columns)
+    }
+
+    fn dropout(&self, layer: usize) -> Option<Dropout> {
+        let share = self.spec.dropout(layer);
+        (share > 0.0).then(|| {
+            let columns = self.layers[layer].inputs;
+            Dropout::new(share, self.chances(layer, Purpose::Dropout, columns))
+        })
+    }
+
+    fn perform(&mut self, part: Part, work: &mut Work) -> Result<(), Diverged> {
         let batch = work.labels.len();
         let last = self.layers.len() - 1;
+        let step = self.progress.step + 1;
+        let diverged = |layer: usize, what: &'static str| {
+            move |_: NotFinite| Diverged {
+                step,
+                layer: layer + 1,
+                what,
+            }
+        };
         match part {
             Part::Quantize { layer } => {
-                let Layer { units, latent, .. } = &self.layers[layer];
-                let (bits, input_bits) = (self.spec.weight_bits, self.spec.input_bits(layer));
-                let weights = DenseWeights::quantize(*units, &latent.values, bits, input_bits);
-                work.weights.push(weights);
-                work.outputs.push(vec![0.0; batch * units]);
-            }
-            Part::Product { layer, rows } => {
-                let Layer { units, latent, .. } = &self.layers[layer];
-                let sums = &mut work.outputs[layer][rows.start * units..rows.end * units];
-                let (input, weights) = (&work.inputs[layer], &work.weights[layer]);
-                dense_product(input, rows, weights, &latent.values, sums);
-            }
-            Part::Normalize { layer } => {
-                let Layer {
-                    units, batch_norm, ..
-                } = &mut self.layers[layer];
-                let outputs = &mut work.outputs[layer];
-                work.normalized.push(batch_norm.forward(outputs));
-                if layer < last {
-                    let (bits, weight_bits) = (self.spec.activation_bits, self.spec.weight_bits);
-                    work.inputs
-                        .push(Input::activations(*units, outputs, bits, weight_bits));
-                }
-            }
-            Part::Loss => {
-                let logits = &work.outputs[last];
-                let outcome = self.spec.loss.of(logits, &work.labels);
-                work.metrics.loss = outcome.loss;
-                work.metrics.accuracy = outcome.correct as f32 / batch as f32;
-                work.gradient = outcome.gradient;
-            }
-            Part::NormalizeBackward { layer } => {
-                if layer < last {
-                    // What the layer above left is the gradient to the quantized activations.
-                    work.gradient = std::mem::take(&mut work.input_gradient);
-                    for (gradient, output) in work.gradient.iter_mut().zip(&work.outputs[layer]) {
-                        *gradient = straight_through(*output, *gradient);
-                    }
-                }
-                let Layer {
-                    inputs, batch_norm, ..
-                } = &mut self.layers[layer];
-                batch_norm.backward(&work.normalized[layer], &mut work.gradient, work.update);
-                // Below the first layer are the pixels, which do not learn.
-                if layer > 0 {
-                    work.input_gradient = vec![0.0; batch * *inputs];
-                }
-            }
-            Part::InputGradient { layer, rows } => {
                 let Layer {
                     inputs,
                     units,
                     latent,
                     ..
                 } = &self.layers[layer];
-                let (gradient, weights) = (&work.gradient, &work.weights[layer]);
-                float_product(
-                    *units,
+                are_finite(&latent.values).map_err(diverged(layer, "weights"))?;
+                let quantizer = self.spec.weights();
+                let chances = quantizer
+                    .is_stochastic()
+                    .then(|| self.chances(layer, Purpose::Weights, *inputs));
+                work.weights.push(Operand::quantized(
+                    self.forward_kind(layer),
+                    quantizer,
                     *inputs,
-                    |row, unit| gradient[(rows.start + row) * units + unit],
-                    |unit, input| weights.value(latent.values[unit * inputs + input]),
-                    &mut work.input_gradient[rows.start * inputs..rows.end * inputs],
-                );
+                    &latent.values,
+                    chances.as_ref(),
+                    None,
+                ));
+                work.outputs.push(vec![0.0; batch * units]);
+            }
+            Part::Product { layer, rows } => {
+                let units = self.layers[layer].units;
+                let sums = &mut work.outputs[layer][rows.start * units..rows.end * units];
+                work.inputs[layer].product(rows, &work.weights[layer], sums);
+            }
+            Part::Normalize { layer } => {
+                let outputs = &mut work.outputs[layer];
+                let normalized = self.layers[layer]
+                    .batch_norm
+                    .forward(self.spec.normalization, outputs)
+                    .map_err(diverged(layer, "sums"))?;
+                work.normalized.push(normalized);
+                if layer < last {
+                    let quantizer = self.spec.activations();
+                    let units = self.layers[layer].units;
+                    let chances = quantizer
+                        .is_stochastic()
+                        .then(|| self.chances(layer + 1, Purpose::Activations, units));
+                    work.inputs.push(Operand::quantized(
+                        self.forward_kind(layer + 1),
+                        quantizer,
+                        units,
+                        outputs,
+                        chances.as_ref(),
+                        self.dropout(layer + 1).as_ref(),
+                    ));
+                }
+            }
+            Part::Loss => {
+                let logits = &work.outputs[last];
+                let outcome = self.spec.loss.of(logits, &work.labels);
+                are_finite(&[outcome.loss]).map_err(diverged(last, "logits"))?;
+                work.metrics.loss = outcome.loss;
+                work.metrics.accuracy = outcome.correct as f32 / batch as f32;
+                work.gradient = outcome.gradient;
+            }
+            Part::NormalizeBackward { layer } => {
+                if layer < last {
+                    // What the layer above left is the gradient to its inputs.
+                    work.gradient = std::mem::take(&mut work.input_gradient);
+                    if let Some(dropout) = self.dropout(layer + 1) {
+                        let rows = work.gradient.chunks_exact_mut(self.layers[layer].units);
+                        for (row, gradient) in rows.enumerate() {
+                            gradient.iter_mut().for_each(|g| *g *= dropout.scale());
+                            dropout.apply(row, gradient, 0.0);
+                        }
+                    }
+                    for (gradient, output) in work.gradient.iter_mut().zip(&work.outputs[layer]) {
+                        *gradient = straight_through(*output, *gradient);
+                    }
+                }
+                self.layers[layer]
+                    .batch_norm
+                    .backward(
+                        self.spec.normalization,
+                        &work.normalized[layer],
+                        &mut work.gradient,
+                        work.update,
+                    )
+                    .map_err(diverged(layer, "gradients to the outputs"))?;
+                are_finite(&work.gradient).map_err(diverged(layer, "gradients to the sums"))?;
+            }
+            Part::PrepareInputGradient { layer } => {
+                let Layer { inputs, units, .. } = self.layers[layer];
+                let weights = &work.weights[layer];
+                let quantizer = self.spec.gradients();
+                let kind = ProductKind::of(quantizer.encoding(), weights.encoding());
+                let chances = quantizer
+                    .is_stochastic()
+                    .then(|| self.chances(layer, Purpose::GradientRows, units));
+                let value = |row: usize, unit: usize| work.gradient[row * units + unit];
+                let gradient =
+                    Operand::gradients(kind, quantizer, batch, units, value, chances.as_ref());
+                work.backward = Some((gradient, weights.transposed(kind)));
+                work.input_gradient = vec![0.0; batch * inputs];
+            }
+            Part::InputGradient { layer, rows } => {
+                let inputs = self.layers[layer].inputs;
+                if let Some((gradient, weights)) = &work.backward {
+                    let out = &mut work.input_gradient[rows.start * inputs..rows.end * inputs];
+                    gradient.product(rows, weights, out);
+                }
+            }
+            Part::PrepareWeightUpdate { layer } => {
+                let units = self.layers[layer].units;
+                let input = &work.inputs[layer];
+                let quantizer = self.spec.gradients();
+                let kind = ProductKind::of(quantizer.encoding(), input.encoding());
+                let chances = quantizer
+                    .is_stochastic()
+                    .then(|| self.chances(layer, Purpose::GradientUnits, batch));
+                let value = |unit: usize, row: usize| work.gradient[row * units + unit];
+                let gradient =
+                    Operand::gradients(kind, quantizer, units, batch, value, chances.as_ref());
+                work.backward = Some((gradient, input.transposed(kind)));
             }
             Part::WeightUpdate { layer, units: rows } => {
+                let scale = self.spec.learning_rate_scale;
                 let Layer {
                     inputs,
                     units,
                     latent,
                     ..
                 } = &mut self.layers[layer];
-                let (gradient, input) = (&work.gradient, &work.inputs[layer]);
-                let mut to_weights = vec![0.0; rows.len() * *inputs];
-                float_product(
-                    batch,
-                    *inputs,
-                    |unit, image| gradient[image * *units + rows.start + unit],
-                    |image, column| input.value(image, column),
-                    &mut to_weights,
-                );
-                // The gradient to the quantized weight moves the latent one, which is clipped (Algorithm 1).
-                let range = rows.start * *inputs..rows.end * *inputs;
-                latent.update(work.update, range.clone(), &to_weights);
-                for weight in &mut latent.values[range] {
-                    *weight = weight.clamp(-1.0, 1.0);
+                if let Some((gradient, input)) = &work.backward {
+                    let range = rows.start * *inputs..rows.end * *inputs;
+                    let mut to_weights = vec![0.0; range.len()];
+                    gradient.product(rows, input, &mut to_weights);
+                    are_finite(&to_weights).map_err(diverged(layer, "gradients to the weights"))?;
+                    // The gradient to the quantized weight moves the latent one, which is clipped (Algorithm 1).
+                    let update = work.update.scaled(scale.of(*inputs, *units));
+                    latent.update(update, range.clone(), &to_weights);
+                    clip(&mut latent.values[range]);
                 }
             }
         }
+        Ok(())
     }
 
-    /// The network as it stands, frozen for answering.
+    /// The network as it stands, frozen for answering: rounded deterministically.
     pub fn freeze(&self) -> PackedNetwork {
+        self.freeze_with(self.spec.weights().deterministic(), |_, _| None)
+    }
+
+    /// `count` networks whose weights are drawn as training draws them, anew for each.
+    pub fn freeze_samples(&self, count: u32) -> SampledNetworks {
+        let sample = |index: u32| {
+            // Steps that training does not come to.
+            let step = u32::MAX - index;
+            self.freeze_with(self.spec.weights(), |layer, inputs| {
+                Some(Chances::new(
+                    self.spec.seed,
+                    step,
+                    layer,
+                    Purpose::Weights,
+                    inputs,
+                ))
+            })
+        };
+        SampledNetworks((0..count).map(sample).collect())
+    }
+
+    fn freeze_with(
+        &self,
+        weights: Quantizer,
+        chances: impl Fn(usize, usize) -> Option<Chances>,
+    ) -> PackedNetwork {
+        let activations = self.spec.activations().deterministic();
         let layers = self.layers.iter().enumerate().map(|(index, layer)| {
-            let (scale, shift) = layer.batch_norm.affine();
-            let (bits, input_bits) = (self.spec.weight_bits, self.spec.input_bits(index));
+            let (scale, shift) = layer.batch_norm.affine(self.spec.normalization);
+            let kind = ProductKind::of(self.spec.input_encoding(index, false), weights.encoding());
             PackedLayer {
                 inputs: layer.inputs,
-                weights: DenseWeights::quantize(
-                    layer.units,
+                kind,
+                weights: Operand::quantized(
+                    kind,
+                    weights,
+                    layer.inputs,
                     &layer.latent.values,
-                    bits,
-                    input_bits,
+                    chances(index, layer.inputs).as_ref(),
+                    None,
                 ),
-                latent: if multiplies_integers(bits, input_bits) {
-                    Vec::new()
-                } else {
-                    layer.latent.values.clone()
-                },
                 scale,
                 shift,
             }
         });
         PackedNetwork {
-            weight_bits: self.spec.weight_bits,
-            activation_bits: self.spec.activation_bits,
+            activations,
             loss: self.spec.loss,
             layers: layers.collect(),
         }
@@ -440,6 +599,7 @@ impl Trainer {
     /// All that is needed to go on from here, as bytes; to be called between steps.
     pub fn checkpoint(&self) -> Vec<u8> {
         let mut bytes = CHECKPOINT_MAGIC.to_vec();
+        bytes.push(CHECKPOINT_VERSION);
         // Writing to memory what derives from plain numbers cannot fail.
         bytes.extend(postcard::to_allocvec(self).unwrap_or_default());
         bytes
@@ -447,9 +607,12 @@ impl Trainer {
 
     /// The trainer that a checkpoint was made of.
     pub fn restore(checkpoint: &[u8]) -> Result<Trainer, CheckpointError> {
-        let bytes = checkpoint
-            .strip_prefix(CHECKPOINT_MAGIC)
-            .ok_or(CheckpointError::Foreign)?;
+        let bytes = match checkpoint.strip_prefix(CHECKPOINT_MAGIC) {
+            None => return Err(CheckpointError::Foreign),
+            Some([CHECKPOINT_VERSION, bytes @ ..]) => bytes,
+            Some([version, ..]) => return Err(CheckpointError::Version(*version)),
+            Some([]) => return Err(CheckpointError::Damaged),
+        };
         let trainer: Trainer = postcard::from_bytes(bytes).map_err(|_| CheckpointError::Damaged)?;
         trainer.spec.validate()?;
         let shapes = trainer.spec.layer_shapes(trainer.inputs, CLASSES);
@@ -457,7 +620,7 @@ impl Trainer {
             (layer.inputs, layer.units) == (inputs, units)
                 && inputs
                     .checked_mul(units)
-                    .is_some_and(|length| layer.latent.has_length(length))
+                    .is_some_and(|length| layer.latent.is_sound(length))
                 && layer.batch_norm.has_units(units)
         };
         let Progress {
@@ -476,6 +639,23 @@ impl Trainer {
             return Err(CheckpointError::Damaged);
         }
         Ok(trainer)
+    }
+}
+
+impl LearningRateScale {
+    /// The factor of a layer's learning rate.
+    fn of(self, inputs: usize, units: usize) -> f32 {
+        match self {
+            LearningRateScale::Equal => 1.0,
+            LearningRateScale::Glorot => ((inputs + units) as f32 / 1.5).sqrt(),
+        }
+    }
+}
+
+/// Clips latent weights to [-1, 1].
+fn clip(latent: &mut [f32]) {
+    for weight in latent {
+        *weight = weight.clamp(-1.0, 1.0);
     }
 }
 

@@ -104,7 +104,7 @@ fn encoding() -> impl Strategy<Value = Encoding> {
 }
 
 #[test]
-fn integer_products_agree_with_the_reference() {
+fn bit_plane_products_agree_with_the_reference() {
     check(
         (
             1usize..6,
@@ -130,8 +130,8 @@ fn integer_products_agree_with_the_reference() {
             );
             let rows = a_rows / 3..a_rows;
             assert_eq!(
-                integer_product(&a, rows.clone(), &b),
-                integer_product_scalar(&a, rows, &b)
+                bit_plane_product(&a, rows.clone(), &b),
+                bit_plane_product_scalar(&a, rows, &b)
             );
         },
     );
@@ -190,6 +190,55 @@ fn large_float_products_on_all_threads_agree_with_the_reference() {
             |term, column| b[term * 95 + column],
             &mut out,
         );
+        assert_eq!(out, expected, "{}", kernel.name);
+    }
+}
+
+#[test]
+fn integer_products_agree_with_the_reference() {
+    check(
+        (0usize..7, 0usize..11, columns(), any::<u64>()),
+        |(rows, columns, terms, seed)| {
+            // Up to 127 x 255 x 4096, the largest sums there are, fit.
+            let integers = |seed: u64, count: usize, largest: f32| -> Vec<i16> {
+                let scaled = noise(seed, count).into_iter().map(|x| x * largest);
+                scaled.map(|x| x as i16).collect()
+            };
+            let a = integers(seed, rows * terms, 128.0);
+            let b = integers(!seed, columns * terms, 256.0);
+            let expected: Vec<i32> = (0..rows * columns)
+                .map(|index| {
+                    let (a, b) = (&a[index / columns * terms..], &b[index % columns * terms..]);
+                    (0..terms)
+                        .map(|term| i32::from(a[term]) * i32::from(b[term]))
+                        .sum()
+                })
+                .collect();
+            for kernel in integer_kernels() {
+                let mut out = vec![7; rows * columns];
+                integer_product_with(kernel, terms, &a, &b, &mut out);
+                assert_eq!(out, expected, "{}", kernel.name);
+            }
+        },
+    );
+}
+
+#[test]
+fn large_integer_products_on_all_threads_agree_with_the_reference() {
+    let integers = |seed: u64, count: usize| -> Vec<i16> {
+        let scaled = noise(seed, count).into_iter().map(|x| x * 128.0);
+        scaled.map(|x| x as i16).collect()
+    };
+    let (a, b) = (integers(1, 101 * 300), integers(2, 67 * 300));
+    let sum = |index: usize| {
+        let (a, b) = (&a[index / 67 * 300..], &b[index % 67 * 300..]);
+        let terms = (0..300).map(|term| i32::from(a[term]) * i32::from(b[term]));
+        terms.sum()
+    };
+    let expected: Vec<i32> = (0..101 * 67).map(sum).collect();
+    for kernel in integer_kernels() {
+        let mut out = vec![0; 101 * 67];
+        integer_product_with(kernel, 300, &a, &b, &mut out);
         assert_eq!(out, expected, "{}", kernel.name);
     }
 }

@@ -17,7 +17,7 @@ fn spec(weight_bits: u8, activation_bits: u8) -> NetworkSpec {
 }
 
 fn curve(trainer: &mut Trainer, data: &TrainingData, steps: usize) -> Vec<StepMetrics> {
-    (0..steps).map(|_| trainer.step(data)).collect()
+    (0..steps).map(|_| trainer.step(data).unwrap()).collect()
 }
 
 /// 600 procedural digits as a fixed set, and 300 to test with.
@@ -167,7 +167,7 @@ fn damaged_checkpoints_are_refused() {
         if let Ok(mut trainer) = Trainer::restore(&damaged)
             && trainer.spec().batch_size <= 100
         {
-            trainer.step(&data.train);
+            let _ = trainer.step(&data.train);
         }
     }
 }
@@ -258,6 +258,6 @@ fn odd_batches_and_epochs() {
         784,
     )
     .unwrap();
-    assert_eq!(trainer.step(&data.train).images, 600);
+    assert_eq!(trainer.step(&data.train).unwrap().images, 600);
     assert_eq!(trainer.epoch(), 1);
 }

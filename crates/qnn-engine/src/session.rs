@@ -2,7 +2,7 @@
 //! are handed out.
 
 use qnn_core::data::{CLASSES, DataError, DataSet, TrainingData, rasterize};
-use qnn_core::layers::multiplies_integers;
+use qnn_core::layers::ProductKind;
 use qnn_core::loss::{argmax, softmax};
 use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
@@ -29,9 +29,9 @@ const PROCEDURAL_TEST_IMAGES: u64 = 1000;
 /// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
 const CHECKPOINT_WEIGHTS: usize = 1 << 22;
 /// The most latent weights that fit the engine's memory, with the optimizer's state beside them, and the most where
-/// a product in float32 needs copies of them to answer.
+/// products need copies of them in 16 or 32 bits.
 const MAX_WEIGHTS: usize = 40_000_000;
-const MAX_FLOAT_WEIGHTS: usize = 16_000_000;
+const MAX_WIDE_WEIGHTS: usize = 16_000_000;
 
 /// What a session cannot do by itself.
 pub enum Request {
@@ -391,8 +391,15 @@ impl Session {
         let (Some(trainer), Some(data)) = (&mut self.trainer, &self.data) else {
             return 0;
         };
-        let Some(metrics) = trainer.advance(&data.train) else {
-            return 0;
+        let metrics = match trainer.advance(&data.train) {
+            Ok(Some(metrics)) => metrics,
+            Ok(None) => return 0,
+            Err(diverged) => {
+                self.set_mode(Mode::Paused);
+                self.refuse(diverged.to_string());
+                self.apply_pending();
+                return 0;
+            }
         };
         self.steps.push(StepPoint {
             step: metrics.step,
@@ -408,12 +415,7 @@ impl Session {
             self.begin_evaluation();
         }
         self.apply_pending();
-        if !metrics.loss.is_finite() {
-            self.set_mode(Mode::Paused);
-            self.refuse(
-                "Training has diverged: the loss is no longer a number. Lower the learning rate and reset.".into(),
-            );
-        } else if self.mode == Mode::OneStep {
+        if self.mode == Mode::OneStep {
             self.set_mode(Mode::Paused);
         }
         metrics.images
@@ -521,11 +523,11 @@ impl Session {
 fn too_large(spec: &NetworkSpec, inputs: usize) -> Option<String> {
     let shapes = spec.layer_shapes(inputs, CLASSES);
     let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
-    let is_packed = |layer| multiplies_integers(spec.weight_bits, spec.input_bits(layer));
-    let most = if (0..shapes.len()).all(is_packed) {
+    let kind = ProductKind::of(spec.activations().encoding(), spec.weights().encoding());
+    let most = if kind == ProductKind::Popcount {
         MAX_WEIGHTS
     } else {
-        MAX_FLOAT_WEIGHTS
+        MAX_WIDE_WEIGHTS
     };
     (weights > most).then(|| {
         format!(

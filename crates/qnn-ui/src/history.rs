@@ -270,6 +270,8 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
     if before.optimizer != after.optimizer {
         changes.push(match after.optimizer {
             Optimizer::Adam => "Adam".into(),
+            Optimizer::AdaMax => "AdaMax".into(),
+            Optimizer::ShiftAdaMax => "shift AdaMax".into(),
             Optimizer::Sgd { momentum } => format!("SGD {momentum}"),
         });
     }

@@ -1,15 +1,18 @@
 //! `BitPlanes`: a matrix of small integers, a `BitMatrix` for each binary digit.
 //! The integers' meaning as real numbers (their scale) belongs to the quantizer.
 
-use super::{BitMatrix, BitRows};
 use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{BitMatrix, BitRows};
 
 /// How binary digits b_0, b_1 ... make an integer: offset + sum of coefficient_i b_i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// One digit: 2 b - 1, so -1 or +1.
     Sign,
-    /// Two's complement of 2 to 8 digits: the highest counts -2^(k-1).
+    /// Two's complement of 2 to 9 digits, of which up to 8 can be packed: the highest counts -2^(k-1).
     TwosComplement(u8),
     /// Unsigned, 8 digits: pixels.
     Unsigned8,
@@ -39,6 +42,32 @@ impl Encoding {
         match self {
             Encoding::Sign => -1,
             _ => 0,
+        }
+    }
+
+    /// Whether `integer` is one of those that the digits can make.
+    pub fn holds(self, integer: i16) -> bool {
+        match self {
+            Encoding::Sign => integer.abs() == 1,
+            Encoding::TwosComplement(digits) => integer >> (digits - 1) == integer >> 15,
+            Encoding::Unsigned8 => (0..=255).contains(&integer),
+        }
+    }
+
+    /// An encoding of the same integers and zero.
+    pub fn with_zero(self) -> Encoding {
+        match self {
+            Encoding::Sign => Encoding::TwosComplement(2),
+            encoding => encoding,
+        }
+    }
+
+    /// The binary digits of an integer that the encoding holds, of up to 8 digits.
+    #[inline]
+    pub fn code(self, integer: i16) -> u8 {
+        match self {
+            Encoding::Sign => u8::from(integer > 0),
+            _ => integer as u8,
         }
     }
 
@@ -116,6 +145,26 @@ impl BitPlanes {
             })
     }
 
+    /// The integers, `[rows, columns]`.
+    pub(crate) fn unpack(&self) -> Vec<i16> {
+        let mut integers = vec![self.encoding.offset() as i16; self.rows() * self.columns()];
+        integers
+            .par_chunks_mut(self.columns().max(1))
+            .enumerate()
+            .for_each(|(row, integers)| {
+                for (digit, plane) in self.planes.iter().enumerate() {
+                    let coefficient = self.encoding.coefficient(digit) as i16;
+                    let words = plane.view().row(row);
+                    for (integers, word) in integers.chunks_mut(64).zip(words) {
+                        for (bit, integer) in integers.iter_mut().enumerate() {
+                            *integer += coefficient * (word >> bit & 1) as i16;
+                        }
+                    }
+                }
+            });
+        integers
+    }
+
     /// Each digit's coefficient and the rows of `range` of its plane.
     pub(crate) fn digits(&self, range: Range<usize>) -> impl Iterator<Item = (i32, BitRows<'_>)> {
         (0..).zip(&self.planes).map(move |(digit, plane)| {
@@ -151,6 +200,18 @@ mod tests {
             (-128..=127).collect::<Vec<_>>()
         );
         assert_eq!(range(Encoding::Unsigned8), (0..=255).collect::<Vec<_>>());
+        for encoding in [
+            Encoding::Sign,
+            Encoding::TwosComplement(5),
+            Encoding::Unsigned8,
+        ] {
+            let held: Vec<i16> = (-300..300)
+                .filter(|integer| encoding.holds(*integer))
+                .collect();
+            let same =
+                |integer: &i16| encoding.decode(encoding.code(*integer)) == i32::from(*integer);
+            assert!(held.len() == 1 << encoding.digits() && held.iter().all(same));
+        }
     }
 
     #[test]
@@ -167,6 +228,11 @@ mod tests {
                 sum += expected;
             }
             assert_eq!(planes.digit_sums()[row], sum);
+            let unpacked = planes.unpack()[row * 130..][..130].to_vec();
+            let expected: Vec<i16> = (0..130)
+                .map(|column| planes.get(row, column) as i16)
+                .collect();
+            assert_eq!(unpacked, expected);
         }
     }
 }

@@ -11,9 +11,10 @@ pub use pad::{PAD_SIDE, Stroke, rasterize};
 
 use std::ops::Range;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
+
+use crate::random::shuffle;
 
 /// Number of classes: labels are digits, or ten kinds of anything.
 pub const CLASSES: usize = 10;
@@ -143,9 +144,7 @@ impl TrainingData {
         let TrainingData::Images(images) = self else {
             return Vec::new();
         };
-        let mut random = ChaCha8Rng::seed_from_u64(u64::from(seed));
-        // Stream 0 draws the first weights.
-        random.set_stream(1 + u64::from(epoch));
+        let mut random = shuffle(seed, epoch);
         let mut order: Vec<u32> = (0..images.len() as u32).collect();
         for last in (1..order.len()).rev() {
             // Multiply and shift picks from 0..=last with a bias below 2^-32 x last: of no account here.

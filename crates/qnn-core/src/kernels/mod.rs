@@ -6,6 +6,7 @@
 //! the order of its terms, without fused multiply-adds. So no result depends on the machine or on threads.
 
 mod float;
+mod integer;
 #[cfg(not(any(
     target_arch = "x86_64",
     all(target_arch = "wasm32", target_feature = "simd128")
@@ -28,9 +29,10 @@ use wasm32 as machine;
 use x86_64 as machine;
 
 pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
+pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
 pub use popcount::{
-    BinaryKernel, binary_kernels, binary_product, binary_product_with, integer_product,
-    integer_product_scalar,
+    BinaryKernel, binary_kernels, binary_product, binary_product_with, bit_plane_product,
+    bit_plane_product_scalar,
 };
 
 use std::sync::LazyLock;
@@ -44,3 +46,5 @@ static BEST_BINARY: LazyLock<BinaryKernel> =
     LazyLock::new(|| *binary_kernels().last().unwrap_or(&popcount::SCALAR));
 static BEST_FLOAT: LazyLock<FloatKernel> =
     LazyLock::new(|| *float_kernels().last().unwrap_or(&float::PORTABLE));
+static BEST_INTEGER: LazyLock<IntegerKernel> =
+    LazyLock::new(|| *integer_kernels().last().unwrap_or(&integer::SCALAR));

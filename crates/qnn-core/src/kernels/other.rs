@@ -1,6 +1,7 @@
 //! Machines without twins of their own.
 
 use super::float::FloatKernel;
+use super::integer::IntegerKernel;
 use super::popcount::BinaryKernel;
 
 pub(super) fn binary_kernel() -> Option<BinaryKernel> {
@@ -8,5 +9,9 @@ pub(super) fn binary_kernel() -> Option<BinaryKernel> {
 }
 
 pub(super) fn float_kernel() -> Option<FloatKernel> {
+    None
+}
+
+pub(super) fn integer_kernel() -> Option<IntegerKernel> {
     None
 }

@@ -110,7 +110,7 @@ pub fn binary_product_with(
 }
 
 /// The products of the integers of rows `a_rows` of `a` and of all rows of `b`, `[a_rows, b.rows]`.
-pub fn integer_product(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Vec<i32> {
+pub fn bit_plane_product(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Vec<i32> {
     assert_eq!(a.columns(), b.columns(), "rows of different length");
     let mut sums = vec![0; a_rows.len() * b.rows()];
     for (a_coefficient, a_digit) in a.digits(a_rows.clone()) {
@@ -137,8 +137,8 @@ pub fn integer_product(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Ve
     sums
 }
 
-/// The reference of [`integer_product`]: decode and multiply.
-pub fn integer_product_scalar(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Vec<i32> {
+/// The reference of [`bit_plane_product`]: decode and multiply.
+pub fn bit_plane_product_scalar(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Vec<i32> {
     let mut products = Vec::with_capacity(a_rows.len() * b.rows());
     for a_row in a_rows {
         for b_row in 0..b.rows() {

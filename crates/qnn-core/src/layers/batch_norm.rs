@@ -1,13 +1,46 @@
-//! Batch normalization of a layer's sums, with running statistics for the test phase
-//! (momentum 0.1 and epsilon 1e-4, as the authors' Theano code).
+//! Batch normalization of a layer's sums, ordinary and shift-based, with running statistics for the test phase.
+//! It normalizes each unit over the batch; what follows it is the trainer's business.
+//!
+//! The shift-based one (paper Algorithm 2) rounds to powers of two what the ordinary one multiplies with: the
+//! centred sum in its square, 1 / deviation and gamma. Its backward pass puts AP2(x̂) for x̂ as well, as the authors'
+//! Torch7 code does. Where paper and code disagree or are silent:
+//! - the paper's last line leaves beta out; the code adds it, and so do we;
+//! - epsilon is 1e-4, of the authors' Theano code (Torch7: 1e-5), and the newest batch's share in the running
+//!   statistics 0.1 (Theano) or 2^-3 (Torch7, a shift);
+//! - the running statistic is the variance. The code's is 1 / deviation; with the variance a network can change from
+//!   one normalization to the other in the middle of training.
 
 use serde::{Deserialize, Serialize};
 
+use super::{NotFinite, are_finite};
 use crate::optim::{Parameter, Update};
+use crate::quant::ap2;
+use crate::spec::Normalization;
 
 const EPSILON: f32 = 1e-4;
-/// Share of the newest batch in the running statistics.
-const RUNNING_SHARE: f32 = 0.1;
+
+impl Normalization {
+    /// A factor as this normalization multiplies with it.
+    #[inline]
+    fn factor(self, x: f32) -> f32 {
+        match self {
+            Normalization::BatchNorm => x,
+            Normalization::ShiftBatchNorm => ap2(x),
+        }
+    }
+
+    /// Share of the newest batch in the running statistics.
+    fn running_share(self) -> f32 {
+        match self {
+            Normalization::BatchNorm => 0.1,
+            Normalization::ShiftBatchNorm => 0.125,
+        }
+    }
+
+    fn inverse_deviation(self, variance: f32) -> f32 {
+        self.factor(1.0 / (variance + EPSILON).sqrt())
+    }
+}
 
 /// y = gamma x̂ + beta for each unit, x̂ the sums with the batch's mean and variance taken out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +54,7 @@ pub struct BatchNorm {
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Normalized {
-    /// x̂, `[batch, units]`.
+    /// x̂, `[batch, units]`; AP2(x̂) where that is shift-based.
     values: Vec<f32>,
     /// 1 / sqrt(variance + epsilon) of each unit.
     inverse_deviation: Vec<f32>,
@@ -40,8 +73,8 @@ impl BatchNorm {
 
     /// Whether all parts belong to a layer of `units` units.
     pub fn has_units(&self, units: usize) -> bool {
-        self.gamma.has_length(units)
-            && self.beta.has_length(units)
+        self.gamma.is_sound(units)
+            && self.beta.is_sound(units)
             && [&self.running_mean, &self.running_variance].map(Vec::len) == [units; 2]
     }
 
@@ -52,7 +85,11 @@ impl BatchNorm {
     }
 
     /// Normalizes `sums`, `[batch, units]`, in place by the batch's statistics, which join the running ones.
-    pub fn forward(&mut self, sums: &mut [f32]) -> Normalized {
+    pub fn forward(
+        &mut self,
+        normalization: Normalization,
+        sums: &mut [f32],
+    ) -> Result<Normalized, NotFinite> {
         let units = self.running_mean.len();
         let batch = (sums.len() / units) as f32;
         let mut mean = vec![0.0; units];
@@ -65,14 +102,16 @@ impl BatchNorm {
             let squares = row
                 .iter()
                 .zip(&mean)
-                .map(|(x, mean)| (x - mean) * (x - mean));
+                .map(|(x, mean)| (x - mean) * normalization.factor(x - mean));
             add(&mut variance, squares);
         }
         variance.iter_mut().for_each(|variance| *variance /= batch);
+        // Finite exactly where all sums are.
+        are_finite(&variance)?;
 
         let inverse_deviation: Vec<f32> = variance
             .iter()
-            .map(|v| 1.0 / (v + EPSILON).sqrt())
+            .map(|variance| normalization.inverse_deviation(*variance))
             .collect();
         let mut values = Vec::with_capacity(sums.len());
         for row in sums.chunks_exact_mut(units) {
@@ -84,26 +123,35 @@ impl BatchNorm {
             );
             let parameters = self.gamma.values.iter().zip(&self.beta.values);
             for ((y, x), (gamma, beta)) in row.iter_mut().zip(&values[start..]).zip(parameters) {
-                *y = gamma * x + beta;
+                *y = normalization.factor(*gamma) * x + beta;
             }
+        }
+        if normalization == Normalization::ShiftBatchNorm {
+            values.iter_mut().for_each(|x| *x = ap2(*x));
         }
         for (running, now) in [
             (&mut self.running_mean, &mean),
             (&mut self.running_variance, &variance),
         ] {
             for (running, now) in running.iter_mut().zip(now) {
-                *running += RUNNING_SHARE * (now - *running);
+                *running += normalization.running_share() * (now - *running);
             }
         }
-        Normalized {
+        Ok(Normalized {
             values,
             inverse_deviation,
-        }
+        })
     }
 
     /// Turns the gradient to the outputs, `[batch, units]`, into the gradient to the sums, in place,
-    /// and updates gamma and beta.
-    pub fn backward(&mut self, normalized: &Normalized, gradient: &mut [f32], update: Update) {
+    /// and updates gamma and beta; nothing, where a gradient is not finite.
+    pub fn backward(
+        &mut self,
+        normalization: Normalization,
+        normalized: &Normalized,
+        gradient: &mut [f32],
+        update: Update,
+    ) -> Result<(), NotFinite> {
         let units = self.running_mean.len();
         let batch = (gradient.len() / units) as f32;
         let (mut to_gamma, mut to_beta) = (vec![0.0; units], vec![0.0; units]);
@@ -115,12 +163,15 @@ impl BatchNorm {
                 gradient.iter().zip(values).map(|(g, x)| g * x),
             );
         }
+        are_finite(&to_beta).and(are_finite(&to_gamma))?;
         let scale: Vec<f32> = self
             .gamma
             .values
             .iter()
             .zip(&normalized.inverse_deviation)
-            .map(|(gamma, inverse_deviation)| gamma * inverse_deviation / batch)
+            .map(|(gamma, inverse_deviation)| {
+                normalization.factor(*gamma) * inverse_deviation / batch
+            })
             .collect();
         for (gradient, values) in gradient.chunks_exact_mut(units).zip(rows()) {
             let sums = to_beta.iter().zip(&to_gamma).zip(&scale);
@@ -132,16 +183,19 @@ impl BatchNorm {
         }
         self.gamma.update(update, 0..units, &to_gamma);
         self.beta.update(update, 0..units, &to_beta);
+        Ok(())
     }
 
     /// The test phase as an affine map of each unit: `(scale, shift)` with y = scale x + shift.
-    pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
+    pub fn affine(&self, normalization: Normalization) -> (Vec<f32>, Vec<f32>) {
         let scale: Vec<f32> = self
             .gamma
             .values
             .iter()
             .zip(&self.running_variance)
-            .map(|(gamma, variance)| gamma / (variance + EPSILON).sqrt())
+            .map(|(gamma, variance)| {
+                normalization.factor(*gamma) * normalization.inverse_deviation(*variance)
+            })
             .collect();
         let shift = self
             .beta
@@ -163,6 +217,7 @@ fn add(sums: &mut [f32], row: impl Iterator<Item = f32>) {
 
 #[cfg(test)]
 mod tests {
+    use super::Normalization::{BatchNorm as Ordinary, ShiftBatchNorm as Shift};
     use super::*;
     use crate::spec::Optimizer;
 
@@ -170,12 +225,17 @@ mod tests {
 
     #[test]
     fn outputs_have_mean_0_and_variance_1() {
-        let mut outputs = SUMS;
-        BatchNorm::new(2).forward(&mut outputs);
-        for unit in 0..2 {
-            let column = || outputs.iter().skip(unit).step_by(2);
-            assert!(column().sum::<f32>().abs() < 1e-5);
-            assert!((column().map(|y| y * y).sum::<f32>() / 4.0 - 1.0).abs() < 1e-3);
+        for (normalization, tolerance) in [(Ordinary, 1e-3), (Shift, 1.0)] {
+            let mut outputs = SUMS;
+            BatchNorm::new(2)
+                .forward(normalization, &mut outputs)
+                .unwrap();
+            for unit in 0..2 {
+                let column = || outputs.iter().skip(unit).step_by(2);
+                assert!(column().sum::<f32>().abs() < 1e-5);
+                let variance = column().map(|y| y * y).sum::<f32>() / 4.0;
+                assert!((variance - 1.0).abs() < tolerance, "{variance}");
+            }
         }
     }
 
@@ -184,7 +244,7 @@ mod tests {
         let weights = [0.3, -1.0, 0.7, 0.2, -0.4, 0.9, 1.1, -0.6f32];
         let objective = |sums: &[f32; 8]| -> f32 {
             let mut outputs = *sums;
-            BatchNorm::new(2).forward(&mut outputs);
+            BatchNorm::new(2).forward(Ordinary, &mut outputs).unwrap();
             outputs
                 .iter()
                 .zip(weights)
@@ -193,14 +253,16 @@ mod tests {
         };
         let mut layer = BatchNorm::new(2);
         let mut outputs = SUMS;
-        let normalized = layer.forward(&mut outputs);
+        let normalized = layer.forward(Ordinary, &mut outputs).unwrap();
         let mut gradient: Vec<f32> = outputs
             .iter()
             .zip(weights)
             .map(|(y, w)| 3.0 * w * y * y)
             .collect();
         let update = Update::new(Optimizer::Sgd { momentum: 0.0 }, 0.0, 1);
-        layer.backward(&normalized, &mut gradient, update);
+        layer
+            .backward(Ordinary, &normalized, &mut gradient, update)
+            .unwrap();
         for index in 0..8 {
             let moved = |offset: f32| {
                 let mut sums = SUMS;
@@ -218,15 +280,36 @@ mod tests {
 
     #[test]
     fn the_test_phase_converges_to_the_batch() {
+        for normalization in [Ordinary, Shift] {
+            let mut layer = BatchNorm::new(2);
+            let mut outputs = SUMS;
+            for _ in 0..200 {
+                outputs = SUMS;
+                layer.forward(normalization, &mut outputs).unwrap();
+            }
+            let (scale, shift) = layer.affine(normalization);
+            for (index, y) in outputs.iter().enumerate() {
+                assert!((scale[index % 2] * SUMS[index] + shift[index % 2] - y).abs() < 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused_and_changes_nothing() {
         let mut layer = BatchNorm::new(2);
         let mut outputs = SUMS;
-        for _ in 0..200 {
-            outputs = SUMS;
-            layer.forward(&mut outputs);
-        }
-        let (scale, shift) = layer.affine();
-        for (index, y) in outputs.iter().enumerate() {
-            assert!((scale[index % 2] * SUMS[index] + shift[index % 2] - y).abs() < 1e-3);
+        let normalized = layer.forward(Ordinary, &mut outputs).unwrap();
+        let before = layer.clone();
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut sums = SUMS;
+            sums[3] = bad;
+            assert_eq!(layer.forward(Shift, &mut sums).unwrap_err(), NotFinite);
+            let mut gradient = SUMS;
+            gradient[4] = bad;
+            let update = Update::new(Optimizer::Adam, 0.1, 1);
+            let outcome = layer.backward(Ordinary, &normalized, &mut gradient, update);
+            assert_eq!(outcome, Err(NotFinite));
+            assert_eq!(layer, before);
         }
     }
 }

@@ -32,8 +32,8 @@ pub struct Form {
 impl Form {
     pub fn of(spec: NetworkSpec) -> Form {
         let (with_momentum, momentum) = match spec.optimizer {
-            Optimizer::Adam => (false, 0.9),
             Optimizer::Sgd { momentum } => (true, momentum),
+            _ => (false, 0.9),
         };
         Form {
             hidden: widths_text(&spec.hidden),
@@ -137,6 +137,9 @@ impl Form {
         problems.extend(spec.problems().into_iter().map(|problem| {
             let field = match problem.field {
                 SpecField::Hidden => Field::Hidden,
+                SpecField::GradientBits | SpecField::Dropout | SpecField::DecayEpochs => {
+                    Field::Hidden
+                }
                 SpecField::Optimizer => Field::Momentum,
                 SpecField::LearningRate => Field::LearningRate,
                 SpecField::LearningRateDecay => Field::LearningRateDecay,

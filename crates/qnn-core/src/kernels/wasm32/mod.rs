@@ -1,9 +1,11 @@
 //! Twins for WebAssembly's 128-bit SIMD. Chosen when compiled: a module either has SIMD or does not load at all.
 
 mod float;
+mod integer;
 mod popcount;
 
 use super::float::FloatKernel;
+use super::integer::IntegerKernel;
 use super::popcount::BinaryKernel;
 
 pub(super) fn binary_kernel() -> Option<BinaryKernel> {
@@ -12,4 +14,8 @@ pub(super) fn binary_kernel() -> Option<BinaryKernel> {
 
 pub(super) fn float_kernel() -> Option<FloatKernel> {
     Some(float::KERNEL)
+}
+
+pub(super) fn integer_kernel() -> Option<IntegerKernel> {
+    Some(integer::KERNEL)
 }
