@@ -1,7 +1,9 @@
 //! `qnn`: the same networks, specs and data as the page, at native speed. It reads arguments and files, keeps the
 //! clock and prints; all mathematics is `qnn_core`'s.
 
+mod cost;
 mod files;
+mod reproduce;
 mod settings;
 
 use std::io::Write;
@@ -17,6 +19,7 @@ use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::Trainer;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use reproduce::{Reproduce, reproduce};
 use serde::Serialize;
 use settings::Settings;
 
@@ -39,6 +42,22 @@ enum Command {
     Train(Box<Train>),
     /// Tests a network that `train --save` kept.
     Eval(Eval),
+    /// Counts what a network costs: bytes, operations, energy.
+    Cost(Box<CostArguments>),
+    /// Trains the networks of named recipes and reports how they did beside the paper's figures.
+    Reproduce(Reproduce),
+}
+
+#[derive(Args)]
+struct CostArguments {
+    #[command(flatten)]
+    settings: Settings,
+    /// Pixels of an image.
+    #[arg(long, default_value_t = 28 * 28)]
+    inputs: usize,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -72,6 +91,9 @@ struct Eval {
     /// A folder of IDX files with images and labels. Without it: procedural digits.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Answers with the mean of so many networks whose weights are drawn anew, where weights are stochastic.
+    #[arg(long, value_name = "NUMBER")]
+    samples: Option<u32>,
     #[command(flatten)]
     output: Output,
 }
@@ -122,6 +144,14 @@ fn main() -> Result<()> {
             threads(arguments.output.threads)?.install(|| train(*arguments))
         }
         Command::Eval(arguments) => threads(arguments.output.threads)?.install(|| eval(arguments)),
+        Command::Cost(arguments) => cost::print(
+            &arguments.settings.spec()?,
+            arguments.inputs,
+            arguments.json,
+        ),
+        Command::Reproduce(arguments) => {
+            threads(arguments.threads)?.install(|| reproduce(arguments))
+        }
     }
 }
 
@@ -177,7 +207,12 @@ fn eval(arguments: Eval) -> Result<()> {
     check_size(&trainer, &data)?;
     let network = trainer.freeze();
     let mut clock = Clock::default();
-    let evaluation = clock.time(|| network.evaluate_all(&data.test, EVALUATION_PIECE));
+    let evaluation = clock.time(|| match arguments.samples {
+        Some(count) => trainer
+            .freeze_samples(count.max(1))
+            .evaluate_all(&data.test, EVALUATION_PIECE),
+        None => network.evaluate_all(&data.test, EVALUATION_PIECE),
+    });
     clock.images += evaluation.images;
     let report = FinalReport::new(&trainer, &data, evaluation, &clock);
     arguments.output.print(&report, || report.describe())

@@ -449,7 +449,7 @@ pub const PRESETS: [Preset; 7] = [
             normalization: Normalization::ShiftBatchNorm,
             optimizer: Optimizer::ShiftAdaMax,
             learning_rate_scale: LearningRateScale::Glorot,
-            learning_rate: 1.0 / 1024.0,
+            learning_rate: 1.0 / 64.0,
             learning_rate_decay: 0.5,
             decay_epochs: 2,
             ..spec

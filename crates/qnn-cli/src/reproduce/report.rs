@@ -1,0 +1,384 @@
+//! The report of all finished runs: Markdown with a table and a plot for each recipe. It reads runs and writes files;
+//! it computes nothing but differences.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use plotters::prelude::*;
+
+use super::recipes::{GRID_BITS, GRID_GRADIENT_BITS, Recipe, Run};
+use super::runs::{Outcome, Report};
+use crate::files;
+
+const CURVES_SIZE: (u32, u32) = (760, 420);
+const GRID_SIZE: (u32, u32) = (760, 400);
+/// Colours that are told apart without red and green (Okabe and Ito).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 0, 0),
+];
+
+/// Writes `reproduction.md` and a plot for each recipe with finished runs.
+pub fn write(folder: &Path, recipes: &[Recipe], report: &Report) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{} cannot be made.", folder.display()))?;
+    let mut text = String::from(
+        "# Reproduction\n\n\
+         Networks of the paper and around it, trained by `qnn reproduce --data DIR` on all 60,000 training images of \
+         MNIST and tested on its 10,000 test images. The test set chooses nothing: each figure is that of the last \
+         epoch, of one run, whose seed stands in `reproduction.json` with its settings and its whole curve. Seconds \
+         are of training alone, on machines with other things to do.\n\n",
+    );
+    goals(&mut text, recipes, report)?;
+    for recipe in recipes {
+        writeln!(text, "## {}\n\n{}\n", recipe.title, squeeze(recipe.about))?;
+        writeln!(text, "`qnn reproduce {} --data DIR`\n", recipe.name)?;
+        let finished: Vec<(&Run, &Outcome)> = recipe
+            .runs
+            .iter()
+            .filter_map(|run| Some((run, report.find(run)?)))
+            .collect();
+        if finished.is_empty() {
+            let epochs: Vec<u32> = recipe.runs.iter().map(|run| run.epochs).collect();
+            writeln!(
+                text,
+                "Not run yet: {} runs of up to {} epochs.\n",
+                epochs.len(),
+                epochs.iter().max().unwrap_or(&0)
+            )?;
+            continue;
+        }
+        let plot = format!("{}.svg", recipe.name);
+        let svg = if recipe.name == "bit-grid" {
+            grid_tables(&mut text, &finished)?;
+            grid_plot(&finished)
+        } else {
+            table(&mut text, &finished)?;
+            curves_plot(&finished)
+        };
+        let svg = svg.map_err(|error| anyhow!("{plot} cannot be drawn: {error}"))?;
+        files::save(&folder.join(&plot), svg.as_bytes())?;
+        writeln!(text, "![{}]({plot})\n", recipe.title)?;
+        if finished.len() < recipe.runs.len() {
+            writeln!(
+                text,
+                "{} of {} runs are finished.\n",
+                finished.len(),
+                recipe.runs.len()
+            )?;
+        }
+    }
+    files::save(
+        &folder.join("reproduction.md"),
+        (text.trim_end().to_owned() + "\n").as_bytes(),
+    )
+}
+
+/// What was to be reached, and whether it was.
+fn goals(text: &mut String, recipes: &[Recipe], report: &Report) -> Result<()> {
+    let outcomes = |name: &str| -> Vec<(&Run, &Outcome)> {
+        let runs = recipes
+            .iter()
+            .filter(|recipe| recipe.name == name)
+            .flat_map(|recipe| &recipe.runs);
+        runs.filter_map(|run| Some((run, report.find(run)?)))
+            .collect()
+    };
+    writeln!(text, "| goal | reached |\n| --- | --- |")?;
+    let wide = outcomes("mnist-1024");
+    let verdict = match wide
+        .first()
+        .and_then(|(_, outcome)| outcome.test_error_percent)
+    {
+        Some(error) => verdict(error, 1.5, "test error"),
+        None => "not run yet".into(),
+    };
+    writeln!(
+        text,
+        "| 3 x 1024 of 1 bit: at most 1.5 % test error | {verdict} |"
+    )?;
+
+    let grid = outcomes("bit-grid");
+    let cells = GRID_GRADIENT_BITS.iter().flat_map(|gradient_bits| {
+        let floats = cell(&grid, 32, 32, *gradient_bits);
+        let pairs = GRID_BITS[1..].iter().flat_map(|weights| {
+            GRID_BITS[1..]
+                .iter()
+                .map(move |activations| (*weights, *activations))
+        });
+        let grid = &grid;
+        pairs.map(move |(weights, activations)| {
+            Some(cell(grid, weights, activations, *gradient_bits)? - floats?)
+        })
+    });
+    let worst = cells
+        .collect::<Option<Vec<f64>>>()
+        .and_then(|cells| cells.into_iter().max_by(f64::total_cmp));
+    let verdict = match worst {
+        Some(worst) => self::verdict(worst, 0.5, "the worst cell's distance, in points"),
+        None => "not run yet, or diverged".into(),
+    };
+    writeln!(
+        text,
+        "| from 2 bits on no cell of the grid more than 0.5 points worse than 32 bits | {verdict} |"
+    )?;
+
+    let seeds = outcomes("gradient-bits");
+    let verdict = match (mean(&seeds, 6), mean(&seeds, 32)) {
+        (Some(six), Some(float)) if seeds.len() == 6 => self::verdict(
+            six - float,
+            0.1,
+            &format!("points of difference: {six:.3} % against {float:.3} %"),
+        ),
+        _ => "not run yet".into(),
+    };
+    writeln!(
+        text,
+        "| 6-bit gradients within 0.1 points of float ones over three seeds | {verdict} |\n"
+    )?;
+    Ok(())
+}
+
+fn verdict(value: f64, limit: f64, what: &str) -> String {
+    if value <= limit {
+        format!("yes: {value:.2} {what}")
+    } else {
+        format!("no: {value:.2} {what}, {:.2} too much", value - limit)
+    }
+}
+
+/// The mean test error of the runs with gradients of so many bits.
+fn mean(runs: &[(&Run, &Outcome)], gradient_bits: u8) -> Option<f64> {
+    let of_bits = runs
+        .iter()
+        .filter(|(run, _)| run.spec.gradient_bits.get() == gradient_bits);
+    let errors: Option<Vec<f64>> = of_bits
+        .map(|(_, outcome)| outcome.test_error_percent)
+        .collect();
+    let errors = errors.filter(|errors| !errors.is_empty())?;
+    Some(errors.iter().sum::<f64>() / errors.len() as f64)
+}
+
+fn cell(runs: &[(&Run, &Outcome)], weights: u8, activations: u8, gradients: u8) -> Option<f64> {
+    let is_it = |(run, _): &&(&Run, &Outcome)| {
+        let spec = &run.spec;
+        [spec.weight_bits, spec.activation_bits, spec.gradient_bits].map(|bits| bits.get())
+            == [weights, activations, gradients]
+    };
+    runs.iter()
+        .find(is_it)
+        .and_then(|(_, outcome)| outcome.test_error_percent)
+}
+
+fn table(text: &mut String, runs: &[(&Run, &Outcome)]) -> Result<()> {
+    let sampled = runs
+        .iter()
+        .any(|(_, outcome)| outcome.sampled_test_error_percent.is_some());
+    let published = runs.iter().any(|(run, _)| run.published.is_some());
+    let mut head = String::from("| run | epochs | seconds | test error |");
+    if sampled {
+        head += " mean of sampled networks |";
+    }
+    if published {
+        head += " published | difference |";
+    }
+    writeln!(
+        text,
+        "{head}\n|{}",
+        " --- |".repeat(head.matches('|').count() - 1)
+    )?;
+    for (run, outcome) in runs {
+        let error = match (&outcome.test_error_percent, &outcome.diverged) {
+            (Some(error), _) => format!("{error:.2} %"),
+            (None, reason) => format!(
+                "diverged: {}",
+                reason.as_deref().unwrap_or("no reason is known")
+            ),
+        };
+        write!(
+            text,
+            "| {} | {} | {:.0} | {error} |",
+            run.label, outcome.epochs, outcome.seconds
+        )?;
+        if sampled {
+            match outcome.sampled_test_error_percent {
+                Some(error) => write!(text, " {error:.2} % |")?,
+                None => write!(text, " |")?,
+            }
+        }
+        if published {
+            match (run.published, outcome.test_error_percent) {
+                (Some(figure), Some(error)) => write!(
+                    text,
+                    " {:.2} % ({}) | {:+.2} |",
+                    figure.test_error,
+                    figure.source,
+                    error - figure.test_error
+                )?,
+                _ => write!(text, " | |")?,
+            }
+        }
+        writeln!(text)?;
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+fn grid_tables(text: &mut String, runs: &[(&Run, &Outcome)]) -> Result<()> {
+    for gradients in GRID_GRADIENT_BITS {
+        writeln!(
+            text,
+            "Test error in percent, gradients of {gradients} bits; weights down, activations across:\n"
+        )?;
+        let columns: String = GRID_BITS.iter().map(|bits| format!(" {bits} |")).collect();
+        writeln!(
+            text,
+            "| bits |{columns}\n|{}",
+            " --- |".repeat(GRID_BITS.len() + 1)
+        )?;
+        for weights in GRID_BITS {
+            let cells = GRID_BITS.iter().map(|activations| {
+                cell(runs, weights, *activations, gradients)
+                    .map_or(" |".into(), |error| format!(" {error:.2} |"))
+            });
+            writeln!(text, "| **{weights}** |{}", cells.collect::<String>())?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+type Drawing = Result<String, Box<dyn std::error::Error>>;
+
+/// Test error over the epochs, a line a run.
+fn curves_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
+    let points = || {
+        runs.iter()
+            .flat_map(|(_, outcome)| &outcome.curve)
+            .map(|epoch| epoch.test_error_percent)
+    };
+    let longest = runs
+        .iter()
+        .map(|(_, outcome)| outcome.curve.len())
+        .max()
+        .unwrap_or(1);
+    // The first epochs of the worst run would press all others flat.
+    let lowest = points().fold(100.0, f64::min);
+    let highest = points().fold(0.0, f64::max).min(lowest * 4.0 + 1.0);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, CURVES_SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(48)
+            .build_cartesian_2d(1.0..longest.max(2) as f64, (lowest * 0.9)..highest)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("epoch")
+            .y_desc("test error, %")
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y:.1}"))
+            .draw()?;
+        for (index, (run, outcome)) in runs.iter().enumerate() {
+            let style = COLOURS[index % COLOURS.len()].stroke_width(2);
+            let errors = outcome
+                .curve
+                .iter()
+                .map(|epoch| epoch.test_error_percent.min(highest));
+            let points: Vec<(f64, f64)> = (1..).map(f64::from).zip(errors).collect();
+            // Where there are more runs than colours, the later ones are drawn with dashes.
+            if index < COLOURS.len() {
+                chart.draw_series(LineSeries::new(points, style))?
+            } else {
+                chart.draw_series(DashedLineSeries::new(points, 6, 4, style))?
+            }
+            .label(run.label.clone())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.85))
+            .border_style(TRANSPARENT)
+            .draw()?;
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+/// Two squares of cells, each as dark as its error is large.
+fn grid_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
+    let errors = || {
+        runs.iter()
+            .filter_map(|(_, outcome)| outcome.test_error_percent)
+    };
+    let (lowest, highest) = (errors().fold(100.0, f64::min), errors().fold(0.0, f64::max));
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, GRID_SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let last = GRID_BITS.len() as f64;
+        for (area, gradients) in root.split_evenly((1, 2)).iter().zip(GRID_GRADIENT_BITS) {
+            let mut chart = ChartBuilder::on(area)
+                .caption(
+                    format!("test error, %; {gradients}-bit gradients"),
+                    ("sans-serif", 16),
+                )
+                .margin(10)
+                .x_label_area_size(32)
+                .y_label_area_size(40)
+                .build_cartesian_2d(0.0..last, 0.0..last)?;
+            let bits = |at: &f64| {
+                GRID_BITS
+                    .get(*at as usize)
+                    .map_or(String::new(), |bits| bits.to_string())
+            };
+            chart
+                .configure_mesh()
+                .disable_mesh()
+                .x_labels(GRID_BITS.len())
+                .y_labels(GRID_BITS.len())
+                .x_desc("bits of the activations")
+                .y_desc("bits of the weights")
+                .x_label_formatter(&bits)
+                .y_label_formatter(&bits)
+                .draw()?;
+            for (row, weights) in (0..).map(f64::from).zip(GRID_BITS) {
+                for (column, activations) in (0..).map(f64::from).zip(GRID_BITS) {
+                    let Some(error) = cell(runs, weights, activations, gradients) else {
+                        continue;
+                    };
+                    let share = (error - lowest) / (highest - lowest).max(0.01);
+                    let shade = COLOURS[0].mix(0.1 + 0.8 * share);
+                    chart.draw_series([Rectangle::new(
+                        [(column, row), (column + 1.0, row + 1.0)],
+                        shade.filled(),
+                    )])?;
+                    let ink = if share > 0.5 { WHITE } else { BLACK };
+                    let style = ("sans-serif", 15).into_font().color(&ink);
+                    chart.draw_series([Text::new(
+                        format!("{error:.2}"),
+                        (column + 0.25, row + 0.6),
+                        style,
+                    )])?;
+                }
+            }
+        }
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+/// Text of a source that was broken into lines, as one line.
+fn squeeze(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
