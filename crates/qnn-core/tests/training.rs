@@ -2,8 +2,12 @@
 
 #![cfg(not(target_arch = "wasm32"))]
 
-use qnn_core::data::{DataSet, TrainingData};
-use qnn_core::spec::{Bits, Loss, NetworkSpec, Optimizer};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use qnn_core::data::{DataSet, Images, TrainingData};
+use qnn_core::spec::{
+    Bits, LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, Preset, Rounding,
+};
 use qnn_core::train::{CheckpointError, StepMetrics, Trainer};
 
 fn spec(weight_bits: u8, activation_bits: u8) -> NetworkSpec {
@@ -86,30 +90,274 @@ fn every_loss_and_optimizer_learns() {
 }
 
 #[test]
-fn threads_do_not_change_the_curve() {
+fn every_part_of_the_paper_learns() {
+    let data = DataSet::procedural(1, 500);
+    let change = |change: fn(&mut NetworkSpec)| {
+        let mut spec = spec(1, 1);
+        change(&mut spec);
+        spec
+    };
+    let all_integer = NetworkSpec {
+        hidden: vec![64, 40],
+        batch_size: 50,
+        ..Preset::named("all-integer").unwrap().spec()
+    };
+    for (spec, least) in [
+        (
+            change(|spec| spec.activation_rounding = Rounding::Stochastic),
+            0.6,
+        ),
+        (
+            change(|spec| spec.weight_rounding = Rounding::Stochastic),
+            0.5,
+        ),
+        (
+            change(|spec| spec.gradient_bits = Bits::new(6).unwrap()),
+            0.65,
+        ),
+        (
+            change(|spec| spec.gradient_bits = Bits::new(2).unwrap()),
+            0.5,
+        ),
+        (
+            change(|spec| {
+                spec.gradient_bits = Bits::new(4).unwrap();
+                spec.gradient_levels = Levels::Logarithmic;
+            }),
+            0.6,
+        ),
+        (
+            change(|spec| {
+                spec.weight_bits = Bits::new(4).unwrap();
+                spec.activation_bits = Bits::new(3).unwrap();
+                spec.weight_levels = Levels::Logarithmic;
+                spec.activation_levels = Levels::Logarithmic;
+            }),
+            0.65,
+        ),
+        (
+            change(|spec| spec.normalization = Normalization::ShiftBatchNorm),
+            0.6,
+        ),
+        (
+            change(|spec| {
+                spec.input_dropout = 0.2;
+                spec.hidden_dropout = 0.2;
+            }),
+            0.55,
+        ),
+        (all_integer, 0.6),
+    ] {
+        let mut trainer = Trainer::new(spec.clone(), 784).unwrap();
+        curve(&mut trainer, &data.train, 250);
+        let accuracy = trainer.freeze().evaluate_all(&data.test, 100).accuracy();
+        assert!(accuracy > least, "{accuracy} {spec:?}");
+    }
+}
+
+fn any_spec() -> impl Strategy<Value = NetworkSpec> {
+    let bits = || prop::sample::select(Bits::ALL.to_vec());
+    let levels = || prop::sample::select(vec![Levels::Linear, Levels::Logarithmic]);
+    let rounding = || prop::sample::select(vec![Rounding::Deterministic, Rounding::Stochastic]);
+    let quantizers = (
+        (bits(), levels(), rounding()),
+        (bits(), levels(), rounding()),
+        (
+            prop::sample::select(Bits::ALL[1..].to_vec()),
+            levels(),
+            rounding(),
+        ),
+    );
+    let training = (
+        prop::sample::select(vec![
+            Normalization::BatchNorm,
+            Normalization::ShiftBatchNorm,
+        ]),
+        prop::sample::select(vec![0.0f32, 0.3]),
+        prop::sample::select(vec![0.0f32, 0.3]),
+        prop::sample::select(vec![
+            Optimizer::Adam,
+            Optimizer::AdaMax,
+            Optimizer::ShiftAdaMax,
+            Optimizer::Sgd { momentum: 0.9 },
+        ]),
+        prop::sample::select(vec![Loss::SquaredHinge, Loss::CrossEntropy]),
+        prop::sample::select(vec![LearningRateScale::Equal, LearningRateScale::Glorot]),
+        2usize..60,
+        any::<u32>(),
+    );
+    (quantizers, training).prop_map(|((weights, activations, gradients), training)| {
+        let (normalization, input_dropout, hidden_dropout, optimizer, loss, scale, batch, seed) =
+            training;
+        NetworkSpec {
+            hidden: vec![300, 70],
+            weight_bits: weights.0,
+            weight_levels: weights.1,
+            weight_rounding: weights.2,
+            activation_bits: activations.0,
+            activation_levels: activations.1,
+            activation_rounding: activations.2,
+            gradient_bits: gradients.0,
+            gradient_levels: gradients.1,
+            gradient_rounding: gradients.2,
+            normalization,
+            input_dropout,
+            hidden_dropout,
+            optimizer,
+            loss,
+            learning_rate_scale: scale,
+            batch_size: batch,
+            seed,
+            ..NetworkSpec::default()
+        }
+    })
+}
+
+#[test]
+fn neither_threads_nor_slices_nor_a_checkpoint_change_the_curve() {
+    let data = fixed();
+    let pool = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap()
+    };
+    let (one, three) = (pool(1), pool(3));
+    let config = Config {
+        cases: 40,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let outcome = TestRunner::new_with_rng(config, random).run(&any_spec(), |spec| {
+        let mut whole = Trainer::new(spec.clone(), 784).unwrap();
+        let expected = one.install(|| curve(&mut whole, &data.train, 4));
+        // On three threads, in slices with other work between them, and restored in the middle.
+        let mut cut = Trainer::new(spec, 784).unwrap();
+        let mut found = Vec::new();
+        three.install(|| {
+            while found.len() < 4 {
+                if let Some(metrics) = cut.advance(&data.train).unwrap() {
+                    found.push(metrics);
+                    if found.len() == 2 {
+                        cut = Trainer::restore(&cut.checkpoint()).unwrap();
+                    }
+                }
+                cut.freeze();
+            }
+        });
+        prop_assert_eq!(expected, found);
+        prop_assert!(whole.checkpoint() == cut.checkpoint(), "other weights");
+        let test = |trainer: &Trainer| trainer.freeze().evaluate_all(&data.test, 64);
+        prop_assert_eq!(one.install(|| test(&whole)), three.install(|| test(&cut)));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn gradients_of_the_whole_network_agree_with_finite_differences() {
+    let images = Images {
+        width: 3,
+        height: 2,
+        pixels: (0..8 * 6u32)
+            .map(|index| (index * index * 37 % 251) as u8)
+            .collect(),
+        labels: (0..8).collect(),
+    };
+    let data = TrainingData::Images(images);
+    let noise = |count: u32| -> Vec<f32> {
+        (0..count)
+            .map(|index| (index.wrapping_mul(2654435761) >> 9) as f32 / (1 << 23) as f32 - 0.5)
+            .collect()
+    };
+    for loss in [Loss::SquaredHinge, Loss::CrossEntropy] {
+        // Plain descent: a weight moves by its gradient times the rate. The clip of the activations is not smooth:
+        // the first batch normalization makes some of them larger than 1, and moving a weight a little moves none over.
+        let spec = NetworkSpec {
+            hidden: vec![5],
+            loss,
+            optimizer: Optimizer::Sgd { momentum: 0.0 },
+            learning_rate: 0.01,
+            batch_size: 8,
+            ..spec(32, 32)
+        };
+        let latent = vec![noise(5 * 6), noise(10 * 5)];
+        let step = |latent: &[Vec<f32>]| {
+            let mut trainer =
+                Trainer::with_latent_weights(spec.clone(), 6, latent.to_vec()).unwrap();
+            (trainer.step(&data).unwrap().loss, trainer)
+        };
+        let (_, moved) = step(&latent);
+        let mut checked = 0;
+        for layer in 0..2 {
+            for weight in 0..latent[layer].len() {
+                let slope = |offset: f32| {
+                    let at = |offset: f32| {
+                        let mut latent = latent.clone();
+                        latent[layer][weight] += offset;
+                        step(&latent).0
+                    };
+                    (at(offset) - at(-offset)) / (2.0 * offset)
+                };
+                // Where an activation crosses the clip nearby, the slope is another on each side.
+                let (near, far) = (slope(4e-3), slope(8e-3));
+                if (near - far).abs() > 1e-3 {
+                    continue;
+                }
+                let gradient = (latent[layer][weight] - moved.latent_weights(layer)[weight]) / 0.01;
+                assert!(
+                    (gradient - near).abs() < 3e-3,
+                    "{loss:?} {layer} {weight}: {gradient} {near}"
+                );
+                checked += 1;
+            }
+        }
+        assert!(checked > 60, "{checked}");
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stops_the_step_and_is_named() {
+    let data = fixed();
+    let mut latent: Vec<Vec<f32>> = [784 * 64, 64 * 40, 40 * 10]
+        .map(|count| vec![0.5; count])
+        .into();
+    latent[1][7] = f32::NAN;
+    let mut trainer = Trainer::with_latent_weights(spec(32, 32), 784, latent).unwrap();
+    let error = trainer.step(&data.train).unwrap_err();
+    assert_eq!((error.step, error.layer, error.what), (1, 2, "weights"));
+    assert!(error.to_string().contains("weights of layer 2"));
+    assert!(!trainer.is_within_step());
+    // Not even a checkpoint brings it in.
+    assert_eq!(
+        Trainer::restore(&trainer.checkpoint()).unwrap_err(),
+        CheckpointError::Damaged
+    );
+}
+
+#[test]
+fn sampled_networks_differ_and_their_mean_answers() {
+    let data = fixed();
     let spec = NetworkSpec {
-        hidden: vec![300, 200],
-        ..spec(1, 2)
+        weight_rounding: Rounding::Stochastic,
+        ..spec(1, 1)
     };
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
-            let data = fixed();
-            let mut trainer = Trainer::new(spec.clone(), 784).unwrap();
-            let curve = curve(&mut trainer, &data.train, 15);
-            (
-                curve,
-                trainer.freeze().evaluate_all(&data.test, 64),
-                trainer.checkpoint(),
-            )
-        })
-    };
-    let one = on(1);
-    assert_eq!(one, on(2));
-    assert_eq!(one, on(5));
+    let mut trainer = Trainer::new(spec, 784).unwrap();
+    curve(&mut trainer, &data.train, 200);
+    let networks = trainer.freeze_samples(8);
+    let pixels = data.test.pixels_of(0..20);
+    let logits: Vec<Vec<f32>> = networks
+        .0
+        .iter()
+        .map(|network| network.logits(pixels))
+        .collect();
+    assert_ne!(logits[0], logits[1]);
+    for (index, mean) in networks.logits(pixels).into_iter().enumerate() {
+        let expected = logits.iter().map(|logits| logits[index]).sum::<f32>() / 8.0;
+        assert!((mean - expected).abs() < 1e-4);
+    }
+    let mean = networks.evaluate_all(&data.test, 50).accuracy();
+    let one = networks.0[0].evaluate_all(&data.test, 50).accuracy();
+    assert!(mean > one && mean > 0.3, "{mean} {one}");
 }
 
 #[test]
@@ -154,6 +402,11 @@ fn damaged_checkpoints_are_refused() {
         CheckpointError::Foreign
     );
     assert_eq!(Trainer::restore(&[]).unwrap_err(), CheckpointError::Foreign);
+    let mut first = checkpoint.clone();
+    first[14] = 1;
+    let error = Trainer::restore(&first).unwrap_err();
+    assert_eq!(error, CheckpointError::Version(1));
+    assert!(error.to_string().contains("version 1"));
     for length in (16..checkpoint.len()).step_by(checkpoint.len() / 50) {
         assert_eq!(
             Trainer::restore(&checkpoint[..length]).unwrap_err(),
