@@ -141,3 +141,80 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
     fs::write(folder.path().join("images-idx3"), "label,pixel0").unwrap();
     assert!(train(&["--data", data]).contains("text file"));
 }
+
+#[test]
+fn it_counts_what_a_network_costs() {
+    let counted = lines(&qnn(&["cost", "--preset", "all-integer", "--json"]));
+    assert_eq!(counted[0]["training"]["float_macs"], 0);
+    assert_eq!(
+        counted[0]["weight_bytes"],
+        (784 * 512 + 512 * 512 + 5120) / 8
+    );
+    assert_eq!(counted[0]["layers"].as_array().unwrap().len(), 3);
+    let table = String::from_utf8(qnn(&["cost", "--weight-bits", "32"]).stdout).unwrap();
+    assert!(table.contains("784 x 512, forward"), "{table}");
+}
+
+#[test]
+fn it_reproduces_recipes_once_and_reports_them() {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    let data = folder.path().to_str().unwrap();
+    let reports = folder.path().join("reports");
+    let unfinished = folder.path().join("unfinished");
+    let reproduce = [
+        "reproduce",
+        "shift-based",
+        "stochastic",
+        "--epochs",
+        "2",
+        "--data",
+        data,
+        "--reports",
+        reports.to_str().unwrap(),
+        "--unfinished",
+        unfinished.to_str().unwrap(),
+    ];
+    let printed = |output: Output| {
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The deterministic run of the second recipe is the ordinary one of the first.
+    let first = printed(qnn(&reproduce));
+    assert_eq!(first.lines().count(), 6 + 4 - 1, "{first}");
+    assert_eq!(printed(qnn(&reproduce)), "");
+
+    let text = fs::read_to_string(reports.join("reproduction.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["runs"].as_array().unwrap().len(), 9);
+    let run = &report["runs"][0];
+    assert_eq!(
+        (&run["epochs"], &run["seed"]),
+        (&Value::from(2), &Value::from(1))
+    );
+    assert!(run["seconds"].as_f64().is_some() && run["curve"].as_array().unwrap().len() == 2);
+    let text = fs::read_to_string(reports.join("reproduction.md")).unwrap();
+    for part in [
+        "all-integer | 2 |",
+        "![Stochastic against",
+        "Not run yet",
+        "mean of sampled networks",
+    ] {
+        assert!(text.contains(part), "{part} is missing from {text}");
+    }
+    let plot = fs::read_to_string(reports.join("shift-based.svg")).unwrap();
+    assert!(plot.starts_with("<svg") && plot.contains("both shift-based"));
+
+    let listed = printed(qnn(&["reproduce", "--list"]));
+    assert!(
+        listed.contains("bit-grid") && listed.contains("of 50 runs"),
+        "{listed}"
+    );
+    assert!(refusal(&["reproduce", "nonsense", "--list"]).contains("there are mnist-1024"));
+    fs::write(reports.join("reproduction.json"), "{}}").unwrap();
+    assert!(refusal(&reproduce).contains("is not a report"));
+}

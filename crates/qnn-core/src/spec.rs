@@ -244,7 +244,8 @@ fn one() -> u32 {
 pub enum SpecField {
     Hidden,
     GradientBits,
-    Dropout,
+    InputDropout,
+    HiddenDropout,
     Optimizer,
     LearningRate,
     LearningRateDecay,
@@ -296,10 +297,13 @@ impl NetworkSpec {
                 "Gradients have 2 to 8 bits, or 32: one bit has no zero.".into(),
             );
         }
-        for share in [self.input_dropout, self.hidden_dropout] {
+        for (field, share) in [
+            (SpecField::InputDropout, self.input_dropout),
+            (SpecField::HiddenDropout, self.hidden_dropout),
+        ] {
             if !(0.0..1.0).contains(&share) {
                 refuse(
-                    SpecField::Dropout,
+                    field,
                     format!("Dropout is a share of at least 0 and below 1, not {share}."),
                 );
             }
@@ -586,11 +590,11 @@ mod tests {
         );
         assert_eq!(
             wrong(|spec| spec.hidden_dropout = 1.0),
-            [SpecField::Dropout]
+            [SpecField::HiddenDropout]
         );
         assert_eq!(
             wrong(|spec| spec.input_dropout = f32::NAN),
-            [SpecField::Dropout]
+            [SpecField::InputDropout]
         );
         assert_eq!(
             wrong(|spec| spec.decay_epochs = 0),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::Interval;
 use js_sys::{Reflect, Uint8Array};
-use qnn_protocol::spec::{Bits, Loss, NetworkSpec, Preset};
+use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
 use qnn_protocol::{DataSource, DataSummary, DrawnAnswer, FromEngine, NamedFile, ToEngine};
 use serde_bytes::ByteBuf;
 use wasm_bindgen::JsCast;
@@ -47,11 +47,8 @@ pub enum Message {
     ToggleTraining,
     Step,
     Reset,
-    ChooseWeightBits(Bits),
-    ChooseActivationBits(Bits),
+    Choose(Box<dyn FnOnce(&mut NetworkSpec)>),
     ChoosePreset(Option<&'static Preset>),
-    ChooseLoss(Loss),
-    ChooseMomentum(bool),
     Type(Field, String),
     Commit,
     ChooseData(DataOption),
@@ -63,10 +60,18 @@ pub enum Message {
     DismissAlert,
 }
 
+impl Message {
+    /// A setting that is chosen, not typed: how it changes the spec.
+    pub fn choose(change: impl FnOnce(&mut NetworkSpec) + 'static) -> Message {
+        Message::Choose(Box::new(change))
+    }
+}
+
 pub struct App {
     dispatch: Callback<Message>,
     on_weight_bits: Callback<Bits>,
     on_activation_bits: Callback<Bits>,
+    on_gradient_bits: Callback<Bits>,
     on_drawing: Callback<Strokes>,
     on_report: Callback<Report>,
     _drag_listeners: Vec<EventListener>,
@@ -128,8 +133,12 @@ impl Component for App {
         };
         App {
             dispatch: link.callback(|message| message),
-            on_weight_bits: link.callback(Message::ChooseWeightBits),
-            on_activation_bits: link.callback(Message::ChooseActivationBits),
+            on_weight_bits: link
+                .callback(|bits| Message::choose(move |spec| spec.weight_bits = bits)),
+            on_activation_bits: link
+                .callback(|bits| Message::choose(move |spec| spec.activation_bits = bits)),
+            on_gradient_bits: link
+                .callback(|bits| Message::choose(move |spec| spec.gradient_bits = bits)),
             on_drawing: link.callback(Message::Draw),
             on_report: link.callback(Message::Engine),
             _drag_listeners: drag_listeners(&link.callback(|message| message)),
@@ -200,27 +209,19 @@ impl Component for App {
                 self.tell(&ToEngine::Step);
             }
             Message::Reset => self.tell(&ToEngine::Reset),
-            Message::ChooseWeightBits(bits) => {
-                self.form.weight_bits = bits;
-                self.commit();
-            }
-            Message::ChooseActivationBits(bits) => {
-                self.form.activation_bits = bits;
+            Message::Choose(change) => {
+                change(&mut self.form.chosen);
                 self.commit();
             }
             Message::ChoosePreset(preset) => {
                 if let Some(preset) = preset {
-                    self.form.set_hidden(&preset.spec().hidden);
+                    let seed = self.form.in_force().seed;
+                    self.form.show(NetworkSpec {
+                        seed,
+                        ..preset.spec()
+                    });
                     self.commit();
                 }
-            }
-            Message::ChooseLoss(loss) => {
-                self.form.loss = loss;
-                self.commit();
-            }
-            Message::ChooseMomentum(with_momentum) => {
-                self.form.with_momentum = with_momentum;
-                self.commit();
             }
             Message::Type(field, text) => *self.form.text_mut(field) = text,
             Message::Commit => self.commit(),
@@ -284,14 +285,24 @@ impl Component for App {
                         <BitSlider
                             id="weight-bits"
                             label="Bits of a weight"
-                            bits={form.weight_bits}
+                            bits={form.chosen.weight_bits}
+                            levels={form.chosen.weight_levels}
                             on_choice={self.on_weight_bits.clone()}
                         />
                         <BitSlider
                             id="activation-bits"
                             label="Bits of an activation"
-                            bits={form.activation_bits}
+                            bits={form.chosen.activation_bits}
+                            levels={form.chosen.activation_levels}
                             on_choice={self.on_activation_bits.clone()}
+                        />
+                        <BitSlider
+                            id="gradient-bits"
+                            label="Bits of a gradient"
+                            bits={form.chosen.gradient_bits}
+                            levels={form.chosen.gradient_levels}
+                            gradient=true
+                            on_choice={self.on_gradient_bits.clone()}
                         />
                         <WeightSize spec={form.in_force().clone()} {inputs} />
                     </section>

@@ -1,6 +1,6 @@
 //! The numbers of the run, large enough to be read from across the room.
 
-use qnn_protocol::cost::weight_bytes;
+use qnn_protocol::cost::{Cost, weight_bytes};
 use qnn_protocol::spec::{Bits, NetworkSpec};
 use yew::prelude::*;
 
@@ -53,7 +53,7 @@ pub struct WeightSizeProperties {
     pub inputs: usize,
 }
 
-/// What the weights take at the chosen bits, beside float32.
+/// What the weights take at the chosen bits and the energy of an answer, beside float32.
 #[component]
 pub fn WeightSize(properties: &WeightSizeProperties) -> Html {
     let WeightSizeProperties { spec, inputs } = properties;
@@ -62,15 +62,33 @@ pub fn WeightSize(properties: &WeightSizeProperties) -> Html {
     let quantized = format::bytes(bytes(spec.weight_bits));
     let weights = format::grouped(bytes(Bits::FLOAT) as u64 / 4);
     let times = Bits::FLOAT.get() as f32 / spec.weight_bits.get() as f32;
+    let energy = |spec: &NetworkSpec| Cost::of(spec, *inputs, CLASSES).answer_picojoules();
+    let all_floats = energy(&NetworkSpec {
+        weight_bits: Bits::FLOAT,
+        activation_bits: Bits::FLOAT,
+        ..spec.clone()
+    });
+    let energy = energy(spec);
     html! {
-        <p id="weight-bytes" class="weight-size">
-            if spec.weight_bits.is_float() {
-                { format!("{weights} weights in ") }<strong>{ floats }</strong>{ ": float32" }
-            } else {
-                { format!("{weights} weights in ") }<strong>{ quantized }</strong>
-                { format!(" instead of {floats}: ") }
-                <strong>{ format!("{} × smaller", (times * 10.0).round() / 10.0) }</strong>
-            }
-        </p>
+        <>
+            <p id="weight-bytes" class="weight-size">
+                if spec.weight_bits.is_float() {
+                    { format!("{weights} weights in ") }<strong>{ floats }</strong>{ ": float32" }
+                } else {
+                    { format!("{weights} weights in ") }<strong>{ quantized }</strong>
+                    { format!(" instead of {floats}: ") }
+                    <strong>{ format!("{} × smaller", (times * 10.0).round() / 10.0) }</strong>
+                }
+            </p>
+            <p id="energy" class="weight-size">
+                { "An answer takes " }<strong>{ format::joules(energy) }</strong>
+                if energy < all_floats {
+                    { format!(" instead of {}, ", format::joules(all_floats)) }
+                } else {
+                    { ", " }
+                }
+                { "counted for a chip of 45 nm" }
+            </p>
+        </>
     }
 }

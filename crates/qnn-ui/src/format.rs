@@ -25,6 +25,18 @@ pub fn bytes(bytes: usize) -> String {
     format!("{}\u{a0}GB", three_digits(value))
 }
 
+/// `1.17 µJ`, of picojoules, with three significant digits.
+pub fn joules(picojoules: f64) -> String {
+    let mut value = picojoules;
+    for unit in ["pJ", "nJ", "µJ"] {
+        if value < 999.5 {
+            return format!("{}\u{a0}{unit}", three_digits(value));
+        }
+        value /= 1000.0;
+    }
+    format!("{}\u{a0}mJ", three_digits(value))
+}
+
 /// `97.31 %`, never broken over two lines.
 pub fn percent(share: f32) -> String {
     format!("{:.2}\u{a0}%", 100.0 * share)
@@ -57,5 +69,12 @@ mod tests {
         assert_eq!(bytes(83_584), "83.6\u{a0}KB");
         assert_eq!(bytes(2_674_688), "2.67\u{a0}MB");
         assert_eq!(bytes(999_999), "1.00\u{a0}MB");
+    }
+
+    #[test]
+    fn joules_have_prefixes() {
+        assert_eq!(joules(12.5), "12.5\u{a0}pJ");
+        assert_eq!(joules(1_168_300.0), "1.17\u{a0}µJ");
+        assert_eq!(joules(4e9), "4\u{a0}mJ");
     }
 }

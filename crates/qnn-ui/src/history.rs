@@ -243,29 +243,54 @@ impl Mark {
 
 fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
     let mut changes = Vec::new();
-    if before.weight_bits != after.weight_bits {
-        changes.push(format!(
-            "W {}→{} bits",
-            before.weight_bits, after.weight_bits
-        ));
+    for (name, before, after) in [
+        ("W", before.weight_bits, after.weight_bits),
+        ("A", before.activation_bits, after.activation_bits),
+        ("G", before.gradient_bits, after.gradient_bits),
+    ] {
+        if before != after {
+            changes.push(format!("{name} {before}→{after} bits"));
+        }
     }
-    if before.activation_bits != after.activation_bits {
-        changes.push(format!(
-            "A {}→{} bits",
-            before.activation_bits, after.activation_bits
-        ));
+    for (changed, name) in [
+        (
+            before.weight_levels != after.weight_levels
+                || before.activation_levels != after.activation_levels
+                || before.gradient_levels != after.gradient_levels,
+            "levels",
+        ),
+        (
+            before.weight_rounding != after.weight_rounding
+                || before.activation_rounding != after.activation_rounding
+                || before.gradient_rounding != after.gradient_rounding,
+            "rounding",
+        ),
+        (before.normalization != after.normalization, "normalization"),
+        (
+            before.input_dropout != after.input_dropout
+                || before.hidden_dropout != after.hidden_dropout,
+            "dropout",
+        ),
+        (before.loss != after.loss, "loss"),
+        (
+            before.learning_rate_scale != after.learning_rate_scale,
+            "rate of layers",
+        ),
+    ] {
+        if changed {
+            changes.push(name.into());
+        }
     }
     if before.learning_rate != after.learning_rate {
         changes.push(format!("rate {}", after.learning_rate));
     }
-    if before.learning_rate_decay != after.learning_rate_decay {
+    if before.learning_rate_decay != after.learning_rate_decay
+        || before.decay_epochs != after.decay_epochs
+    {
         changes.push(format!("decay {}", after.learning_rate_decay));
     }
     if before.batch_size != after.batch_size {
         changes.push(format!("batch {}", after.batch_size));
-    }
-    if before.loss != after.loss {
-        changes.push("loss".into());
     }
     if before.optimizer != after.optimizer {
         changes.push(match after.optimizer {
@@ -275,7 +300,12 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
             Optimizer::Sgd { momentum } => format!("SGD {momentum}"),
         });
     }
-    changes.join(", ")
+    // More than a chart's margin holds are told by their number.
+    if changes.len() > 2 {
+        format!("{} settings", changes.len())
+    } else {
+        changes.join(", ")
+    }
 }
 
 #[cfg(test)]

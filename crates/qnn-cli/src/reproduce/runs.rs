@@ -165,25 +165,10 @@ impl Workshop {
     /// Trains a run to its end, from where it was stopped if it was.
     pub fn train(&self, recipe: &str, run: &Run, data: &DataSet) -> Result<Outcome> {
         create_folder(&self.unfinished)?;
-        let name: String = format!("{recipe} {} {} epochs", run.label, run.epochs)
-            .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter
-                } else {
-                    '-'
-                }
-            })
-            .collect();
+        let name = file_name(recipe, run);
         let mut training = match self.resume(&name, run, data)? {
             Some(training) => training,
-            None => Training {
-                trainer: Trainer::new(run.spec.clone(), data.test.image_size())?,
-                data,
-                seconds: 0.0,
-                curve: Vec::new(),
-                sums: Sums::default(),
-            },
+            None => Training::new(run, data)?,
         };
         let template = "{prefix} {bar:30} {pos}/{len} steps, {eta} left, {msg}";
         let length = data.train.epoch_length() / run.spec.batch_size.min(data.train.epoch_length());
@@ -283,7 +268,17 @@ impl Workshop {
     }
 }
 
-impl Training<'_> {
+impl<'a> Training<'a> {
+    fn new(run: &Run, data: &'a DataSet) -> Result<Training<'a>> {
+        Ok(Training {
+            trainer: Trainer::new(run.spec.clone(), data.test.image_size())?,
+            data,
+            seconds: 0.0,
+            curve: Vec::new(),
+            sums: Sums::default(),
+        })
+    }
+
     /// Trains a step, and at the end of an epoch tests.
     fn step(&mut self) -> Result<(), Diverged> {
         let begun = Instant::now();
@@ -349,6 +344,20 @@ impl Training<'_> {
     }
 }
 
+/// What the files of an unfinished run begin with.
+fn file_name(recipe: &str, run: &Run) -> String {
+    format!("{recipe} {} {} epochs", run.label, run.epochs)
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
 /// A share in percent, to a thousandth: finer than an image of the test set.
 fn percent(share: f64) -> f64 {
     (share * 100_000.0).round() / 1000.0
@@ -356,4 +365,126 @@ fn percent(share: f64) -> f64 {
 
 fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made.", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use qnn_core::data::{Images, TrainingData};
+    use qnn_core::spec::{Bits, LearningRateScale, Optimizer};
+
+    use super::*;
+
+    /// 200 images of 4x4 that a network can tell apart, and the first 50 of them to test with.
+    fn data() -> DataSet {
+        let labels: Vec<u8> = (0..200u32).map(|image| (image % 2) as u8).collect();
+        let pixel = |index: u32| {
+            if (index % 4 < 2) == (index / 16 % 2 == 0) {
+                200
+            } else {
+                (index * 7 % 90) as u8
+            }
+        };
+        let images = |count: usize| Images {
+            width: 4,
+            height: 4,
+            pixels: (0..16 * count as u32).map(pixel).collect(),
+            labels: labels[..count].to_vec(),
+        };
+        DataSet {
+            name: "halves".into(),
+            train: TrainingData::Images(images(200)),
+            test: images(50),
+        }
+    }
+
+    fn run() -> Run {
+        Run {
+            label: "a run / of 1 bit".into(),
+            spec: NetworkSpec {
+                hidden: vec![16],
+                gradient_bits: Bits::new(6).unwrap(),
+                weight_rounding: Rounding::Stochastic,
+                batch_size: 20,
+                ..NetworkSpec::default()
+            },
+            epochs: 3,
+            published: None,
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_goes_on_where_it_was() {
+        let (data, run) = (data(), run());
+        let folder = tempfile::tempdir().unwrap();
+        let workshop = Workshop::new(&folder.path().join("a"), &folder.path().join("b"));
+        let whole = workshop.train("recipe", &run, &data).unwrap();
+        assert_eq!(whole.curve.len(), 3);
+        assert!(whole.test_error_percent.is_some() && whole.sampled_test_error_percent.is_some());
+
+        // In the middle of the second epoch.
+        let mut stopped = Training::new(&run, &data).unwrap();
+        for _ in 0..14 {
+            stopped.step().unwrap();
+        }
+        let name = file_name("recipe", &run);
+        workshop.save(&name, &stopped).unwrap();
+        stopped.step().unwrap();
+        workshop.save(&name, &stopped).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("b")).unwrap().count(), 2);
+        let resumed = workshop.resume(&name, &run, &data).unwrap().unwrap();
+        assert_eq!(resumed.trainer.step_count(), 15);
+        let resumed = workshop.train("recipe", &run, &data).unwrap();
+        let figures = |outcome: &Outcome| -> Vec<(f32, f64, f32, f64)> {
+            let epochs = outcome.curve.iter();
+            epochs
+                .map(|epoch| {
+                    (
+                        epoch.train_loss,
+                        epoch.train_error_percent,
+                        epoch.test_loss,
+                        epoch.test_error_percent,
+                    )
+                })
+                .collect()
+        };
+        assert_eq!(figures(&whole), figures(&resumed));
+        assert_eq!(fs::read_dir(folder.path().join("b")).unwrap().count(), 0);
+
+        // Finished runs are found by what they are, and survive the file.
+        workshop.add(resumed).unwrap();
+        let report = workshop.add(Outcome { epochs: 9, ..whole }).unwrap();
+        assert_eq!(report.runs.len(), 2);
+        assert!(workshop.report().unwrap().find(&run).is_some());
+        assert!(
+            workshop
+                .report()
+                .unwrap()
+                .find(&Run { epochs: 4, ..run })
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn training_that_goes_nowhere_is_no_accuracy() {
+        let data = data();
+        let run = Run {
+            spec: NetworkSpec {
+                optimizer: Optimizer::Sgd { momentum: 0.99 },
+                learning_rate: 10.0,
+                learning_rate_decay: 1.0,
+                learning_rate_scale: LearningRateScale::Glorot,
+                ..run().spec
+            },
+            ..run()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let workshop = Workshop::new(folder.path(), folder.path());
+        let outcome = workshop.train("recipe", &run, &data).unwrap();
+        assert_eq!(outcome.test_error_percent, None);
+        assert!(
+            outcome.summary().starts_with("diverged: "),
+            "{}",
+            outcome.summary()
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! The slider of a bit width, with a picture of the values that so many bits can tell apart.
 
-use qnn_protocol::spec::Bits;
+use qnn_protocol::spec::{Bits, Levels};
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
@@ -9,25 +9,31 @@ pub struct BitSliderProperties {
     pub id: &'static str,
     pub label: &'static str,
     pub bits: Bits,
+    pub levels: Levels,
+    /// Whether these are the bits of a gradient, which has a zero and no single bit.
+    #[prop_or_default]
+    pub gradient: bool,
     pub on_choice: Callback<Bits>,
 }
 
 #[component]
 pub fn BitSlider(properties: &BitSliderProperties) -> Html {
     let bits = properties.bits;
-    let place = Bits::ALL.iter().position(|known| *known == bits);
+    let widths = &Bits::ALL[usize::from(properties.gradient)..];
+    let place = widths.iter().position(|known| *known == bits);
     let oninput = {
         let on_choice = properties.on_choice.clone();
         move |event: InputEvent| {
             let place = event
                 .target_dyn_into::<HtmlInputElement>()
                 .map(|slider| slider.value_as_number() as usize);
-            if let Some(bits) = place.and_then(|place| Bits::ALL.get(place)) {
+            if let Some(bits) = place.and_then(|place| widths.get(place)) {
                 on_choice.emit(*bits);
             }
         }
     };
     let about = format!("{}-values", properties.id);
+    let levels = levels(bits, properties.levels, properties.gradient);
     html! {
         <div class="bit-slider">
             <label for={properties.id}>
@@ -39,7 +45,7 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
                     id={properties.id}
                     type="range"
                     min="0"
-                    max={(Bits::ALL.len() - 1).to_string()}
+                    max={(widths.len() - 1).to_string()}
                     step="1"
                     value={place.unwrap_or(0).to_string()}
                     aria-valuetext={name(bits)}
@@ -47,7 +53,7 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
                     {oninput}
                 />
                 <div class="ticks" aria-hidden="true">
-                    { for Bits::ALL.iter().map(|known| html! {
+                    { for widths.iter().map(|known| html! {
                         <span class={classes!((*known == bits).then_some("chosen"))}>{ known.to_string() }</span>
                     }) }
                 </div>
@@ -55,9 +61,9 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
             <div class="levels">
                 <svg viewBox="-3 0 518 12" preserveAspectRatio="none" aria-hidden="true">
                     <path class="line" d="M0 6H512" />
-                    <path d={levels(bits)} />
+                    <path d={strokes(&levels)} />
                 </svg>
-                <p id={about}>{ values(bits) }</p>
+                <p id={about}>{ values(bits, &levels, properties.gradient) }</p>
             </div>
         </div>
     }
@@ -71,34 +77,78 @@ fn name(bits: Bits) -> String {
     }
 }
 
-fn values(bits: Bits) -> String {
-    if bits.is_float() {
-        "any value: not quantized".into()
-    } else if bits == Bits::ONE {
-        "2 values: −1 and +1".into()
-    } else {
-        format!(
-            "{} values from −1 to +{}",
-            1_u32 << bits.get(),
-            1.0 - step(bits)
-        )
+/// The values that can be told apart, in [-1, 1] (of gradients as shares of the largest of a row); none of float32.
+fn levels(bits: Bits, levels: Levels, gradient: bool) -> Vec<f32> {
+    let half = 1_i32 << (bits.get().min(8) - 1);
+    let powers = |count: i32| {
+        (0..count)
+            .map(|exponent| 0.5_f32.powi(exponent))
+            .flat_map(|x| [-x, x])
+    };
+    match levels {
+        _ if bits.is_float() => Vec::new(),
+        _ if bits == Bits::ONE => vec![-1.0, 1.0],
+        Levels::Linear if gradient => {
+            let largest = half - 1;
+            (-largest..=largest)
+                .map(|level| level as f32 / largest as f32)
+                .collect()
+        }
+        Levels::Logarithmic if gradient => powers(half - 1).chain([0.0]).collect(),
+        Levels::Linear => (-half..half)
+            .map(|level| level as f32 / half as f32)
+            .collect(),
+        Levels::Logarithmic => powers(half).collect(),
     }
 }
 
-/// The distance of neighbouring values of the linear quantizer.
-fn step(bits: Bits) -> f32 {
-    2.0 / (1_u32 << bits.get()) as f32
-}
-
-/// A stroke for each value, from -1 at the left to +1 at the right of a box of 512 x 12.
-fn levels(bits: Bits) -> String {
+fn values(bits: Bits, levels: &[f32], gradient: bool) -> String {
     if bits.is_float() {
-        return "M0 0H512V12H0z".into();
+        return "any value: not quantized".into();
     }
     if bits == Bits::ONE {
-        return "M0 0v12M512 0v12".into();
+        return "2 values: −1 and +1".into();
     }
-    (0..1_u32 << bits.get())
-        .map(|level| format!("M{} 0v12", 256.0 * step(bits) * level as f32))
+    let count = levels.len();
+    if gradient {
+        return format!("{count} values, up to the largest of a row");
+    }
+    let largest = levels
+        .iter()
+        .fold(0.0, |largest: f32, level| largest.max(*level));
+    format!("{count} values from −1 to +{largest}")
+}
+
+/// A stroke for each value, from -1 at the left to +1 at the right of a box of 512 x 12; the box where all count.
+fn strokes(levels: &[f32]) -> String {
+    if levels.is_empty() {
+        return "M0 0H512V12H0z".into();
+    }
+    levels
+        .iter()
+        .map(|level| format!("M{} 0v12", 256.0 * (level + 1.0)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_values_as_the_bits_tell_apart() {
+        for bits in &Bits::ALL[..8] {
+            for kind in [Levels::Linear, Levels::Logarithmic] {
+                let all = 1 << bits.get();
+                assert_eq!(levels(*bits, kind, false).len(), all);
+                if *bits != Bits::ONE {
+                    assert_eq!(levels(*bits, kind, true).len(), all - 1);
+                }
+            }
+        }
+        assert_eq!(
+            levels(Bits::ALL[1], Levels::Linear, false),
+            [-1.0, -0.5, 0.0, 0.5]
+        );
+        assert_eq!(levels(Bits::ALL[1], Levels::Linear, true), [-1.0, 0.0, 1.0]);
+    }
 }

@@ -1,6 +1,6 @@
-//! What is typed in the settings, and how it becomes a spec. No markup.
+//! What is typed and chosen in the settings, and how it becomes a spec. No markup.
 
-use qnn_protocol::spec::{Bits, Loss, NetworkSpec, Optimizer, SpecField};
+use qnn_protocol::spec::{NetworkSpec, Optimizer, SpecField};
 
 /// A field that is typed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,46 +8,62 @@ pub enum Field {
     Hidden,
     LearningRate,
     LearningRateDecay,
+    DecayEpochs,
     BatchSize,
     Momentum,
+    InputDropout,
+    HiddenDropout,
     Seed,
 }
 
-/// The settings as typed, right or wrong, beside the spec that is in force.
+impl Field {
+    const COUNT: usize = Field::Seed as usize + 1;
+}
+
+/// The settings as typed and chosen, right or wrong, beside the spec that is in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Form {
-    pub hidden: String,
-    pub learning_rate: String,
-    pub learning_rate_decay: String,
-    pub batch_size: String,
-    pub momentum: String,
-    pub seed: String,
-    pub weight_bits: Bits,
-    pub activation_bits: Bits,
-    pub loss: Loss,
-    pub with_momentum: bool,
+    texts: [String; Field::COUNT],
+    /// What is chosen rather than typed: bits, levels, rounding, the kinds of things.
+    pub chosen: NetworkSpec,
     in_force: NetworkSpec,
 }
 
 impl Form {
     pub fn of(spec: NetworkSpec) -> Form {
-        let (with_momentum, momentum) = match spec.optimizer {
-            Optimizer::Sgd { momentum } => (true, momentum),
-            _ => (false, 0.9),
-        };
-        Form {
-            hidden: widths_text(&spec.hidden),
-            learning_rate: spec.learning_rate.to_string(),
-            learning_rate_decay: spec.learning_rate_decay.to_string(),
-            batch_size: spec.batch_size.to_string(),
-            momentum: momentum.to_string(),
-            seed: spec.seed.to_string(),
-            weight_bits: spec.weight_bits,
-            activation_bits: spec.activation_bits,
-            loss: spec.loss,
-            with_momentum,
+        let mut form = Form {
+            texts: Default::default(),
+            chosen: spec.clone(),
             in_force: spec,
+        };
+        form.show(form.in_force.clone());
+        form
+    }
+
+    /// Shows a spec; it is not in force before [`commit`](Self::commit).
+    pub fn show(&mut self, spec: NetworkSpec) {
+        let momentum = match spec.optimizer {
+            Optimizer::Sgd { momentum } => momentum,
+            _ => 0.9,
+        };
+        let widths: Vec<String> = spec.hidden.iter().map(usize::to_string).collect();
+        for (field, text) in [
+            (Field::Hidden, widths.join(", ")),
+            (Field::LearningRate, spec.learning_rate.to_string()),
+            (
+                Field::LearningRateDecay,
+                spec.learning_rate_decay.to_string(),
+            ),
+            (Field::DecayEpochs, spec.decay_epochs.to_string()),
+            (Field::BatchSize, spec.batch_size.to_string()),
+            (Field::Momentum, momentum.to_string()),
+            (Field::InputDropout, spec.input_dropout.to_string()),
+            (Field::HiddenDropout, spec.hidden_dropout.to_string()),
+            (Field::Seed, spec.seed.to_string()),
+        ] {
+            *self.text_mut(field) = text;
         }
+        self.chosen = spec;
     }
 
     /// The spec that the engine was last told.
@@ -55,19 +71,17 @@ impl Form {
         &self.in_force
     }
 
-    pub fn text_mut(&mut self, field: Field) -> &mut String {
-        match field {
-            Field::Hidden => &mut self.hidden,
-            Field::LearningRate => &mut self.learning_rate,
-            Field::LearningRateDecay => &mut self.learning_rate_decay,
-            Field::BatchSize => &mut self.batch_size,
-            Field::Momentum => &mut self.momentum,
-            Field::Seed => &mut self.seed,
-        }
+    pub fn text(&self, field: Field) -> &str {
+        &self.texts[field as usize]
     }
 
-    pub fn set_hidden(&mut self, hidden: &[usize]) {
-        self.hidden = widths_text(hidden);
+    pub fn text_mut(&mut self, field: Field) -> &mut String {
+        &mut self.texts[field as usize]
+    }
+
+    /// Whether the momentum counts.
+    pub fn with_momentum(&self) -> bool {
+        matches!(self.chosen.optimizer, Optimizer::Sgd { .. })
     }
 
     /// Puts what is typed in force, if all of it makes sense; gives back the spec that was in force.
@@ -82,52 +96,50 @@ impl Form {
         self.read().1
     }
 
-    /// The hidden layers as typed, where they make sense.
-    pub fn typed_hidden(&self) -> Option<Vec<usize>> {
+    /// The spec as typed and chosen, where all of it makes sense.
+    pub fn typed(&self) -> Option<NetworkSpec> {
         let (spec, problems) = self.read();
-        let sound = problems.iter().all(|(field, _)| *field != Field::Hidden);
-        sound.then_some(spec.hidden)
+        problems.is_empty().then_some(spec)
     }
 
     /// The spec as typed; what cannot be read stands as it is in force and is a problem.
     fn read(&self) -> (NetworkSpec, Vec<(Field, String)>) {
-        let mut spec = self.in_force.clone();
         let mut problems = Vec::new();
-        spec.weight_bits = self.weight_bits;
-        spec.activation_bits = self.activation_bits;
-        spec.loss = self.loss;
-        read_into(
-            &mut spec.learning_rate,
-            &self.learning_rate,
-            Field::LearningRate,
-            &mut problems,
-        );
-        read_into(
-            &mut spec.learning_rate_decay,
-            &self.learning_rate_decay,
-            Field::LearningRateDecay,
-            &mut problems,
-        );
-        read_into(
-            &mut spec.batch_size,
-            &self.batch_size,
-            Field::BatchSize,
-            &mut problems,
-        );
-        read_into(&mut spec.seed, &self.seed, Field::Seed, &mut problems);
-        spec.optimizer = if self.with_momentum {
-            let mut momentum = 0.9;
-            read_into(
-                &mut momentum,
-                &self.momentum,
-                Field::Momentum,
+        let mut spec = NetworkSpec {
+            hidden: self.in_force.hidden.clone(),
+            learning_rate: self.number(
+                Field::LearningRate,
+                self.in_force.learning_rate,
                 &mut problems,
-            );
-            Optimizer::Sgd { momentum }
-        } else {
-            Optimizer::Adam
+            ),
+            learning_rate_decay: self.number(
+                Field::LearningRateDecay,
+                self.in_force.learning_rate_decay,
+                &mut problems,
+            ),
+            decay_epochs: self.number(
+                Field::DecayEpochs,
+                self.in_force.decay_epochs,
+                &mut problems,
+            ),
+            batch_size: self.number(Field::BatchSize, self.in_force.batch_size, &mut problems),
+            input_dropout: self.number(
+                Field::InputDropout,
+                self.in_force.input_dropout,
+                &mut problems,
+            ),
+            hidden_dropout: self.number(
+                Field::HiddenDropout,
+                self.in_force.hidden_dropout,
+                &mut problems,
+            ),
+            seed: self.number(Field::Seed, self.in_force.seed, &mut problems),
+            ..self.chosen.clone()
         };
-        match widths(&self.hidden) {
+        if let Optimizer::Sgd { momentum } = &mut spec.optimizer {
+            *momentum = self.number(Field::Momentum, 0.9, &mut problems);
+        }
+        match widths(self.text(Field::Hidden)) {
             Some(widths) => spec.hidden = widths,
             None => problems.push((
                 Field::Hidden,
@@ -136,18 +148,33 @@ impl Form {
         }
         problems.extend(spec.problems().into_iter().map(|problem| {
             let field = match problem.field {
-                SpecField::Hidden => Field::Hidden,
-                SpecField::GradientBits | SpecField::Dropout | SpecField::DecayEpochs => {
-                    Field::Hidden
-                }
+                // The sliders offer what there is.
+                SpecField::Hidden | SpecField::GradientBits => Field::Hidden,
                 SpecField::Optimizer => Field::Momentum,
                 SpecField::LearningRate => Field::LearningRate,
                 SpecField::LearningRateDecay => Field::LearningRateDecay,
+                SpecField::DecayEpochs => Field::DecayEpochs,
+                SpecField::InputDropout => Field::InputDropout,
+                SpecField::HiddenDropout => Field::HiddenDropout,
                 SpecField::BatchSize => Field::BatchSize,
             };
             (field, problem.message)
         }));
         (spec, problems)
+    }
+
+    /// The number typed in a field, a decimal comma as good as a point; `otherwise`, and a problem, where it is none.
+    fn number<T: Typed>(
+        &self,
+        field: Field,
+        otherwise: T,
+        problems: &mut Vec<(Field, String)>,
+    ) -> T {
+        let text = self.text(field).trim().replace(',', ".");
+        text.parse().unwrap_or_else(|_| {
+            problems.push((field, T::EXPECTED.into()));
+            otherwise
+        })
     }
 }
 
@@ -170,25 +197,7 @@ impl Typed for usize {
 }
 
 impl Typed for u32 {
-    const EXPECTED: &'static str = "The seed is a whole number from 0 to 4294967295.";
-}
-
-/// Reads a number; a decimal comma is as good as a point.
-fn read_into<T: Typed>(
-    number: &mut T,
-    text: &str,
-    field: Field,
-    problems: &mut Vec<(Field, String)>,
-) {
-    match text.trim().replace(',', ".").parse() {
-        Ok(read) => *number = read,
-        Err(_) => problems.push((field, T::EXPECTED.into())),
-    }
-}
-
-fn widths_text(widths: &[usize]) -> String {
-    let widths: Vec<String> = widths.iter().map(usize::to_string).collect();
-    widths.join(", ")
+    const EXPECTED: &'static str = "This is a whole number from 0 to 4294967295.";
 }
 
 fn widths(text: &str) -> Option<Vec<usize>> {
@@ -200,6 +209,8 @@ fn widths(text: &str) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use qnn_protocol::spec::{PRESETS, Preset};
+
     use super::*;
 
     fn with(field: Field, text: &str) -> Form {
@@ -210,12 +221,16 @@ mod tests {
 
     #[test]
     fn a_form_reads_back_the_spec_it_shows() {
-        for optimizer in [Optimizer::Adam, Optimizer::Sgd { momentum: 0.5 }] {
-            let spec = NetworkSpec {
-                optimizer,
-                ..NetworkSpec::default()
-            };
-            assert_eq!(Form::of(spec.clone()).read(), (spec, vec![]));
+        let momentum = NetworkSpec {
+            optimizer: Optimizer::Sgd { momentum: 0.5 },
+            ..NetworkSpec::default()
+        };
+        for spec in PRESETS.iter().map(Preset::spec).chain([momentum]) {
+            assert_eq!(Form::of(spec.clone()).read(), (spec.clone(), vec![]));
+            let mut form = Form::of(NetworkSpec::default());
+            form.show(spec.clone());
+            form.commit();
+            assert_eq!(*form.in_force(), spec);
         }
     }
 
@@ -232,6 +247,9 @@ mod tests {
             (Field::BatchSize, "1"),
             (Field::BatchSize, "2.5"),
             (Field::Seed, "-1"),
+            (Field::DecayEpochs, "0"),
+            (Field::InputDropout, "1"),
+            (Field::HiddenDropout, "-0.1"),
         ] {
             let mut form = with(field, text);
             let problems = form.problems();
@@ -246,7 +264,7 @@ mod tests {
     fn momentum_matters_only_where_it_is_used() {
         let mut form = with(Field::Momentum, "1.5");
         assert_eq!(form.problems(), vec![]);
-        form.with_momentum = true;
+        form.chosen.optimizer = Optimizer::Sgd { momentum: 0.9 };
         assert_eq!(form.problems()[0].0, Field::Momentum);
     }
 
@@ -256,7 +274,9 @@ mod tests {
         assert!(form.commit().is_some());
         assert_eq!(form.in_force().learning_rate, 0.01);
         assert_eq!(
-            with(Field::Hidden, "64,32 16").typed_hidden(),
+            with(Field::Hidden, "64,32 16")
+                .typed()
+                .map(|spec| spec.hidden),
             Some(vec![64, 32, 16])
         );
     }

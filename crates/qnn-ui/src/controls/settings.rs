@@ -1,12 +1,25 @@
-//! The form of everything but the bit widths: shape, learning rate, batch, loss, optimizer, seed.
+//! The form of everything but the bit widths: learning rate, batch, loss, optimizer, shape, seed, and more of the paper.
 
-use qnn_protocol::spec::{Loss, PRESETS, Preset};
+use qnn_protocol::spec::{
+    LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, PRESETS, Preset,
+    Rounding,
+};
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
 use super::choice::Choice;
-use super::form::{Field, Form};
+use super::form::{Field, Form, starts_anew};
 use crate::app::Message;
+
+const LEVELS: [(&str, Levels); 2] = [
+    ("linear", Levels::Linear),
+    ("logarithmic", Levels::Logarithmic),
+];
+const ROUNDING: [(&str, Rounding); 2] = [
+    ("deterministic", Rounding::Deterministic),
+    ("stochastic", Rounding::Stochastic),
+];
+const MOMENTUM: Optimizer = Optimizer::Sgd { momentum: 0.9 };
 
 #[derive(Properties, PartialEq)]
 pub struct SettingsProperties {
@@ -21,40 +34,28 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     let form = &properties.form;
     let dispatch = &properties.dispatch;
     let problems = form.problems();
-    let field = |field, id, label, width, value: &str| {
+    let field = |field, id, label, width| {
         let problem = problems
             .iter()
             .find(|(wrong, _)| *wrong == field)
             .map(|(_, message)| AttrValue::from(message.clone()));
+        let value = form.text(field).to_string();
         html! {
-            <TextField {field} {id} {label} {width} value={value.to_string()} {problem} dispatch={dispatch.clone()} />
+            <TextField {field} {id} {label} {width} {value} {problem} dispatch={dispatch.clone()} />
         }
     };
-    let shape = form.typed_hidden();
-    let preset = shape.as_ref().and_then(|hidden| {
-        PRESETS
-            .iter()
-            .find(|preset| preset.spec().hidden == *hidden)
+    let chosen = &form.chosen;
+    let typed = form.typed();
+    let preset = typed.as_ref().and_then(|spec| {
+        let is_it = |preset: &&Preset| {
+            NetworkSpec {
+                seed: spec.seed,
+                ..preset.spec()
+            } == *spec
+        };
+        PRESETS.iter().find(is_it)
     });
     let on_preset = dispatch.reform(|name: String| Message::ChoosePreset(Preset::named(&name)));
-    let on_loss = dispatch.reform(|name: String| {
-        Message::ChooseLoss(if name == "cross-entropy" {
-            Loss::CrossEntropy
-        } else {
-            Loss::SquaredHinge
-        })
-    });
-    let on_optimizer = dispatch.reform(|name: String| Message::ChooseMomentum(name == "sgd"));
-    let losses = options([
-        ("squared-hinge", "squared hinge"),
-        ("cross-entropy", "cross-entropy"),
-    ]);
-    let loss = match form.loss {
-        Loss::SquaredHinge => "squared-hinge",
-        Loss::CrossEntropy => "cross-entropy",
-    };
-    let optimizers = options([("adam", "Adam"), ("sgd", "SGD")]);
-    let optimizer = if form.with_momentum { "sgd" } else { "adam" };
     let presets: Vec<(AttrValue, AttrValue)> = PRESETS
         .iter()
         .map(|preset| {
@@ -63,38 +64,69 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
         })
         .collect();
     let preset = preset.map_or("", |preset| preset.name);
-    let changed_anew = shape.is_some_and(|shape| shape != form.in_force().hidden)
-        || form.seed.trim() != form.in_force().seed.to_string();
+    let begins_anew = typed.is_some_and(|spec| starts_anew(form.in_force(), &spec));
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
             <fieldset>
                 <legend>{ "Keeps what was learned" }</legend>
-                { field(Field::LearningRate, "learning-rate", "Learning rate", "third", &form.learning_rate) }
-                { field(Field::LearningRateDecay, "learning-rate-decay", "Decay an epoch", "third", &form.learning_rate_decay) }
-                { field(Field::BatchSize, "batch-size", "Batch size", "third", &form.batch_size) }
-                <div class="field half">
-                    <label for="loss">{ "Loss" }</label>
-                    <Choice id="loss" chosen={loss} options={losses} on_choice={on_loss} />
-                </div>
-                <div class="field half">
-                    <label for="optimizer">{ "Optimizer" }</label>
-                    <Choice id="optimizer" chosen={optimizer} options={optimizers} on_choice={on_optimizer} />
-                </div>
-                if form.with_momentum {
-                    { field(Field::Momentum, "momentum", "Momentum", "half", &form.momentum) }
+                { field(Field::LearningRate, "learning-rate", "Learning rate", "third") }
+                { field(Field::LearningRateDecay, "learning-rate-decay", "Decay", "sixth") }
+                { field(Field::DecayEpochs, "decay-epochs", "Every (epochs)", "sixth") }
+                { field(Field::BatchSize, "batch-size", "Batch size", "third") }
+                { select(dispatch, "loss", "Loss", "half", [
+                    ("squared hinge", Loss::SquaredHinge),
+                    ("cross-entropy", Loss::CrossEntropy),
+                ], chosen.loss, |spec, loss| spec.loss = loss) }
+                { select(dispatch, "optimizer", "Optimizer", "half", [
+                    ("Adam", Optimizer::Adam),
+                    ("AdaMax", Optimizer::AdaMax),
+                    ("shift-based AdaMax", Optimizer::ShiftAdaMax),
+                    ("SGD", MOMENTUM),
+                ], if form.with_momentum() { MOMENTUM } else { chosen.optimizer }, |spec, optimizer| {
+                    spec.optimizer = optimizer;
+                }) }
+                if form.with_momentum() {
+                    { field(Field::Momentum, "momentum", "Momentum", "half") }
                 }
+                <details class="wide">
+                    <summary>{ "More of the paper" }</summary>
+                    <div class="more">
+                        { select(dispatch, "weight-levels", "Weights", "half", LEVELS, chosen.weight_levels,
+                            |spec, levels| spec.weight_levels = levels) }
+                        { select(dispatch, "weight-rounding", "rounded", "half", ROUNDING, chosen.weight_rounding,
+                            |spec, rounding| spec.weight_rounding = rounding) }
+                        { select(dispatch, "activation-levels", "Activations", "half", LEVELS, chosen.activation_levels,
+                            |spec, levels| spec.activation_levels = levels) }
+                        { select(dispatch, "activation-rounding", "rounded", "half", ROUNDING, chosen.activation_rounding,
+                            |spec, rounding| spec.activation_rounding = rounding) }
+                        { select(dispatch, "gradient-levels", "Gradients", "half", LEVELS, chosen.gradient_levels,
+                            |spec, levels| spec.gradient_levels = levels) }
+                        { select(dispatch, "gradient-rounding", "rounded", "half", ROUNDING, chosen.gradient_rounding,
+                            |spec, rounding| spec.gradient_rounding = rounding) }
+                        { select(dispatch, "normalization", "Normalization", "half", [
+                            ("batch norm", Normalization::BatchNorm),
+                            ("shift-based batch norm", Normalization::ShiftBatchNorm),
+                        ], chosen.normalization, |spec, normalization| spec.normalization = normalization) }
+                        { select(dispatch, "learning-rate-scale", "Rate of a layer", "half", [
+                            ("the same", LearningRateScale::Equal),
+                            ("by its size (Glorot)", LearningRateScale::Glorot),
+                        ], chosen.learning_rate_scale, |spec, scale| spec.learning_rate_scale = scale) }
+                        { field(Field::InputDropout, "input-dropout", "Dropout of pixels", "half") }
+                        { field(Field::HiddenDropout, "hidden-dropout", "Dropout of activations", "half") }
+                    </div>
+                </details>
             </fieldset>
             <fieldset>
                 <legend>{ "Starts a new network" }</legend>
                 <div class="field half">
-                    <label for="preset">{ "Shape" }</label>
+                    <label for="preset">{ "Preset" }</label>
                     <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />
                 </div>
-                { field(Field::Hidden, "hidden", "Hidden layers", "third", &form.hidden) }
-                { field(Field::Seed, "seed", "Seed", "sixth", &form.seed) }
+                { field(Field::Hidden, "hidden", "Hidden layers", "third") }
+                { field(Field::Seed, "seed", "Seed", "sixth") }
                 <p class="hint wide" role="status">
-                    if changed_anew {
+                    if begins_anew {
                         { "Enter starts a new network: what was learned is lost." }
                     }
                 </p>
@@ -103,12 +135,41 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     }
 }
 
-fn options<const COUNT: usize>(
-    options: [(&'static str, &'static str); COUNT],
-) -> Vec<(AttrValue, AttrValue)> {
-    options
-        .map(|(value, name)| (value.into(), name.into()))
-        .into()
+/// A list to choose the value of a setting from, by name.
+fn select<T: Copy + PartialEq + 'static, const COUNT: usize>(
+    dispatch: &Callback<Message>,
+    id: &'static str,
+    label: &'static str,
+    width: &'static str,
+    options: [(&'static str, T); COUNT],
+    current: T,
+    set: fn(&mut NetworkSpec, T),
+) -> Html {
+    let chosen = options
+        .iter()
+        .find(|(_, value)| *value == current)
+        .map_or("", |(name, _)| *name);
+    let on_choice = dispatch.reform(move |name: String| {
+        let value = options
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value);
+        Message::choose(move |spec| {
+            if let Some(value) = value {
+                set(spec, value);
+            }
+        })
+    });
+    let options: Vec<(AttrValue, AttrValue)> = options
+        .iter()
+        .map(|(name, _)| ((*name).into(), (*name).into()))
+        .collect();
+    html! {
+        <div class={classes!("field", width)}>
+            <label for={id}>{ label }</label>
+            <Choice {id} {chosen} {options} {on_choice} />
+        </div>
+    }
 }
 
 #[derive(Properties, PartialEq)]
@@ -147,7 +208,7 @@ fn TextField(properties: &TextFieldProperties) -> Html {
     let problem_id = format!("{id}-problem");
     let inputmode = match field {
         Field::Hidden => "text",
-        Field::BatchSize | Field::Seed => "numeric",
+        Field::BatchSize | Field::DecayEpochs | Field::Seed => "numeric",
         _ => "decimal",
     };
     html! {
