@@ -49,6 +49,7 @@ async function kernels(threads) {
             shape,
             gigaMacsPerSecond: Object.fromEntries(Object.entries(speeds).map(([kernel, speed]) => [kernel, round(speed)])),
             binarySimdToFloatSimd: round(binary / speeds["f32 4x8 simd128"]),
+            integerSimdToFloatSimd: round(speeds["i16 2x4 simd128"] / speeds["f32 4x8 simd128"]),
             binarySimdToBinaryScalar: round(binary / speeds["popcount scalar"], 1),
             binarySimdToBinaryU64: round(binary / speeds["popcount u64"]),
         };
@@ -56,11 +57,11 @@ async function kernels(threads) {
 }
 
 /** Images trained a second: the median of what the engine says over 600 steps. */
-async function training(threads, bits) {
-    const spec = { ...SPEC, weight_bits: bits, activation_bits: bits };
+async function training(threads, name, settings) {
+    const spec = { ...SPEC, ...settings };
     const heard = await talk(threads, [{ type: "Configure", spec }, DATA, { type: "Train" }], { steps: 600 });
     const speeds = heard.filter(({ type }) => type === "Progress").map(({ imagesPerSecond }) => imagesPerSecond);
-    return { threads, bits, imagesPerSecond: Math.round(median(speeds.slice(speeds.length >> 2))) };
+    return { threads, name, imagesPerSecond: Math.round(median(speeds.slice(speeds.length >> 2))) };
 }
 
 /** Milliseconds from `Pause` until the engine has paused, the longest of ten in mid-training. */
@@ -126,8 +127,19 @@ const report = {
     training: [],
     pauses: [await pauses(1), await pauses(THREADS)],
 };
-for (const bits of [1, 2, 32]) {
-    for (const threads of [1, THREADS]) report.training.push(await training(threads, bits));
+const ALL_INTEGER = {
+    gradient_bits: 6,
+    normalization: "shift-batch-norm",
+    optimizer: "shift-adamax",
+    learning_rate_scale: "glorot",
+    learning_rate: 1 / 64,
+};
+for (const [name, settings] of [
+    ...[1, 2, 4, 8, 32].map((bits) => [`${bits} bits`, { weight_bits: bits, activation_bits: bits }]),
+    ["1 bit, 6-bit gradients", { gradient_bits: 6 }],
+    ["all-integer", ALL_INTEGER],
+]) {
+    for (const threads of [1, THREADS]) report.training.push(await training(threads, name, settings));
 }
 if (mnist) report.mnistTestAccuracy = await accuracy();
 await browser.close();

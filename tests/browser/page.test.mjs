@@ -76,10 +76,37 @@ test("bits change in mid-training without losing what was learned", () =>
         await until(async () => (await accuracy(page)) > 80, "it learns");
         const before = await steps(page);
         await slide(page, "weight-bits", 3);
-        await slide(page, "activation-bits", 6);
+        await slide(page, "activation-bits", 8);
+        await slide(page, "gradient-bits", 4);
         await until(async () => (await steps(page)) > before + 120, "it goes on");
         assert.ok((await accuracy(page)) > 70);
         assert.match(await text(page, "weight-bytes"), /8/);
+    }));
+
+test("the rest of the paper is chosen in mid-training: a preset without floats, levels, rounding, dropout", () =>
+    visit(async (page) => {
+        await until(async () => (await accuracy(page)) > 70, "it learns");
+        const goesOn = async (what) => {
+            const before = await steps(page);
+            await until(async () => (await steps(page)) > before + 30, what);
+        };
+        await page.locator("#preset").selectOption("all-integer");
+        assert.equal(await page.locator("#gradient-bits").getAttribute("aria-valuetext"), "6 bits");
+        assert.equal(await page.locator("#optimizer").inputValue(), "shift AdaMax");
+        assert.match(await text(page, "energy"), /1\.17\sµJ/);
+        await goesOn("all-integer trains on");
+        await page.locator(".settings summary").click();
+        await page.locator("#activation-rounding").selectOption("stochastic");
+        await page.locator("#weight-levels").selectOption("logarithmic");
+        await slide(page, "weight-bits", 2);
+        assert.match(await text(page, "weight-bits-values"), /8 values from −1 to \+1/);
+        await page.locator("#hidden-dropout").fill("1");
+        await page.locator("#hidden-dropout").press("Enter");
+        assert.match(await text(page, "hidden-dropout-problem"), /below 1/);
+        await page.locator("#hidden-dropout").fill("0,1");
+        await page.locator("#hidden-dropout").press("Enter");
+        await goesOn("it trains on");
+        assert.ok((await accuracy(page)) > 50);
     }));
 
 test("a drawing is answered, also while it trains, and an empty pad is not", () =>

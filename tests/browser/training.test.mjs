@@ -36,16 +36,37 @@ const losses = (heard) => heard.flatMap(({ type, steps }) => (type === "Progress
 const refusals = (heard) => heard.flatMap(({ type, message }) => (type === "Refused" ? [message] : []));
 
 test("one thread, three and the command line train the same curve, bit for bit", async () => {
-    const messages = [configure(), PROCEDURAL, { type: "Train" }];
-    const one = losses(await train(messages, { steps: 600 }, 1)).slice(0, 600);
-    const three = losses(await train(messages, { steps: 600 }, 3)).slice(0, 600);
-    assert.equal(one.length, 600);
-    assert.deepEqual(one, three);
-    const qnn = "run --quiet -p qnn-cli -- train --hidden 64 --epochs 1 --json".split(" ");
-    const { stdout } = await promisify(execFile)("cargo", qnn, { cwd: ROOT });
-    const epoch = JSON.parse(stdout.split("\n")[0]);
-    assert.equal(epoch.step, 600);
-    assert.equal(Math.fround(epoch.last_loss), one[599]);
+    for (const [settings, options] of [
+        [{}, ""],
+        // Whatever is left to chance, and all kinds of products.
+        [
+            {
+                weight_rounding: "stochastic",
+                activation_bits: 3,
+                activation_levels: "logarithmic",
+                activation_rounding: "stochastic",
+                gradient_bits: 6,
+                normalization: "shift-batch-norm",
+                hidden_dropout: 0.25,
+                optimizer: "shift-adamax",
+                learning_rate_scale: "glorot",
+            },
+            "--weight-rounding stochastic --activation-bits 3 --activation-levels logarithmic --activation-rounding stochastic " +
+                "--gradient-bits 6 --normalization shift-batch-norm --hidden-dropout 0.25 --optimizer shift-adamax " +
+                "--learning-rate-scale glorot",
+        ],
+    ]) {
+        const messages = [configure(settings), PROCEDURAL, { type: "Train" }];
+        const one = losses(await train(messages, { steps: 600 }, 1)).slice(0, 600);
+        const three = losses(await train(messages, { steps: 600 }, 3)).slice(0, 600);
+        assert.equal(one.length, 600);
+        assert.deepEqual(one, three);
+        const qnn = `run --quiet -p qnn-cli -- train --hidden 64 --epochs 1 --json ${options}`.trim().split(" ");
+        const { stdout } = await promisify(execFile)("cargo", qnn, { cwd: ROOT });
+        const epoch = JSON.parse(stdout.split("\n")[0]);
+        assert.equal(epoch.step, 600);
+        assert.equal(Math.fround(epoch.last_loss), one[599]);
+    }
 });
 
 test("it learns, at every bit width, and goes on at another", async () => {
@@ -112,10 +133,10 @@ test("training goes on while large files are unpacked and after", async () => {
 });
 
 test("senseless settings are refused", async () => {
-    const heard = await train([configure(), PROCEDURAL, configure({ hidden: [] }), configure({ learning_rate: NaN }), configure({ weight_bits: 5 })], {
+    const heard = await train([configure(), PROCEDURAL, configure({ hidden: [] }), configure({ learning_rate: NaN }), configure({ weight_bits: 9 }), configure({ version: 3 })], {
         refused: 3,
     });
-    assert.match(refusals(heard).join("|"), /at least one hidden layer.*\|.*learning rate.*\|.*no width of 5 bits/);
+    assert.match(refusals(heard).join("|"), /at least one hidden layer.*\|.*learning rate.*\|.*no width of 9 bits.*\|.*version 3/);
 });
 
 test("MNIST beside the page is found, checked and learned", async (context) => {

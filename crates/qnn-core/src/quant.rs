@@ -146,7 +146,9 @@ impl GradientQuantizer {
         match self.levels {
             _ if self.bits.is_float() => 1.0,
             Levels::Linear => largest / self.largest(),
-            Levels::Logarithmic => ap2(largest) / self.largest(),
+            _ if largest == 0.0 => 0.0,
+            // Of 8 bits the smallest level may be below float32's smallest number, 2^-149, which then takes its place.
+            Levels::Logarithmic => (ap2(largest) / self.largest()).max(f32::from_bits(1)),
         }
     }
 
@@ -261,11 +263,12 @@ fn round(x: f32, stochastic: bool, chance: f32) -> f32 {
 #[inline]
 fn power_of_two(x: f32, stochastic: bool, chance: f32) -> f32 {
     if stochastic {
+        let (x, back) = normal(x);
         let below = f32::from_bits(x.to_bits() & 0x7f80_0000);
         if chance * below < x - below {
-            2.0 * below
+            2.0 * below * back
         } else {
-            below
+            below * back
         }
     } else {
         ap2(x)
@@ -273,7 +276,7 @@ fn power_of_two(x: f32, stochastic: bool, chance: f32) -> f32 {
 }
 
 /// AP2(x) = sign(x) 2^round(log2 |x|), the nearest power of two by ratio (paper section 3.2); AP2(0) = 0.
-/// Exact: the mantissa is compared with sqrt(2). Numbers below float32's normal ones become 0 or 2^-126.
+/// Exact: the mantissa is compared with sqrt(2). What is not finite stays, and the largest result is 2^127.
 #[inline]
 pub fn ap2(x: f32) -> f32 {
     /// What lifts mantissas above sqrt(2) into the next exponent.
@@ -281,8 +284,20 @@ pub fn ap2(x: f32) -> f32 {
     if !x.is_finite() {
         return x;
     }
-    let magnitude = (x.abs().to_bits() + ROUND_UP).min(0x7f00_0000) & 0x7f80_0000;
-    f32::from_bits(magnitude).copysign(x)
+    let (scaled, back) = normal(x.abs());
+    let magnitude = (scaled.to_bits() + ROUND_UP).min(0x7f00_0000) & 0x7f80_0000;
+    (f32::from_bits(magnitude) * back).copysign(x)
+}
+
+/// `x` >= 0 times a power of two such that its exponent stands in its bits, and the factor back: float32 writes
+/// numbers below 2^-126 in another way.
+#[inline]
+fn normal(x: f32) -> (f32, f32) {
+    if x < f32::MIN_POSITIVE {
+        (x * (1 << 24) as f32, 1.0 / (1 << 24) as f32)
+    } else {
+        (x, 1.0)
+    }
 }
 
 /// The hard sigmoid Clip((x + 1) / 2, 0, 1) (paper eq. 3).
@@ -464,6 +479,10 @@ mod tests {
         fn ap2_is_the_nearest_power_of_two_by_ratio(x in any_number()) {
             let expected = f64::from(x.signum()) * f64::from(x.abs()).log2().round().exp2();
             prop_assert_eq!(f64::from(ap2(x)), if x == 0.0 { 0.0 } else { expected });
+            let tiny = x * exp2(-120);
+            let expected = f64::from(tiny.signum()) * f64::from(tiny.abs()).log2().round().exp2();
+            // Above 2^-149, the smallest of all.
+            prop_assert!(tiny.abs() < 2e-45 || f64::from(ap2(tiny)) == expected, "{} {}", tiny, ap2(tiny));
         }
     }
 
@@ -511,5 +530,13 @@ mod tests {
         let levels = [0.62, -0.62, 0.0, 0.031, -0.3].map(|g| six.level(g, unit, 0.0));
         assert_eq!(levels, [31.0, -31.0, 0.0, 2.0, -15.0]);
         assert_eq!(six.level(0.0, six.unit(0.0), 0.9), 0.0);
+        // 127 octaves below a small number there is no float32 any more.
+        let eight = GradientQuantizer {
+            bits: Bits::new(8).unwrap(),
+            levels: Levels::Logarithmic,
+            ..six
+        };
+        let unit = eight.unit(1e-8);
+        assert_eq!(eight.level(1e-8, unit, 0.0) * unit, ap2(1e-8));
     }
 }

@@ -2,7 +2,10 @@
 //! so that a noisy machine troubles all alike. What is computed is checked elsewhere.
 
 use qnn_core::bits::BitMatrix;
-use qnn_core::kernels::{binary_kernels, binary_product_with, float_kernels, float_product_with};
+use qnn_core::kernels::{
+    binary_kernels, binary_product_with, float_kernels, float_product_with, integer_kernels,
+    integer_product_with,
+};
 use qnn_protocol::BenchmarkRow;
 
 use crate::{Slices, now};
@@ -31,11 +34,20 @@ pub async fn run() -> Vec<BenchmarkRow> {
             BitMatrix::from_signs(batch, inputs, &a),
             BitMatrix::from_signs(units, inputs, &b),
         );
+        let integers =
+            |signs: &[f32]| -> Vec<i16> { signs.iter().map(|sign| (31.0 * sign) as i16).collect() };
+        let (a_integers, b_integers) = (integers(&a), integers(&b));
         let mut products: Vec<(&str, Product<'_>)> = Vec::new();
         for kernel in binary_kernels() {
             let mut sums = vec![0; batch * units];
             let (a, b) = (&a_bits, &b_bits);
             let product = move || binary_product_with(kernel, a.view(), b.view(), 1, &mut sums);
+            products.push((kernel.name, Box::new(product)));
+        }
+        for kernel in integer_kernels() {
+            let mut sums = vec![0; batch * units];
+            let (a, b) = (&a_integers, &b_integers);
+            let product = move || integer_product_with(kernel, inputs, a, b, &mut sums);
             products.push((kernel.name, Box::new(product)));
         }
         for kernel in float_kernels() {

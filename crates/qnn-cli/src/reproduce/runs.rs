@@ -378,7 +378,7 @@ mod tests {
     fn data() -> DataSet {
         let labels: Vec<u8> = (0..200u32).map(|image| (image % 2) as u8).collect();
         let pixel = |index: u32| {
-            if (index % 4 < 2) == (index / 16 % 2 == 0) {
+            if (index % 4 < 2) == (index / 16).is_multiple_of(2) {
                 200
             } else {
                 (index * 7 % 90) as u8

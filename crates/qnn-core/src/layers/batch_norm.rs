@@ -71,6 +71,21 @@ impl BatchNorm {
         }
     }
 
+    /// The scale of each unit.
+    pub fn gamma(&self) -> &[f32] {
+        &self.gamma.values
+    }
+
+    /// The shift of each unit.
+    pub fn beta(&self) -> &[f32] {
+        &self.beta.values
+    }
+
+    /// The running mean and variance of each unit's sums.
+    pub fn running_statistics(&self) -> (&[f32], &[f32]) {
+        (&self.running_mean, &self.running_variance)
+    }
+
     /// Whether all parts belong to a layer of `units` units.
     pub fn has_units(&self, units: usize) -> bool {
         self.gamma.is_sound(units)

@@ -71,9 +71,9 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
             <fieldset>
                 <legend>{ "Keeps what was learned" }</legend>
                 { field(Field::LearningRate, "learning-rate", "Learning rate", "third") }
-                { field(Field::LearningRateDecay, "learning-rate-decay", "Decay", "sixth") }
-                { field(Field::DecayEpochs, "decay-epochs", "Every (epochs)", "sixth") }
-                { field(Field::BatchSize, "batch-size", "Batch size", "third") }
+                { field(Field::LearningRateDecay, "learning-rate-decay", "Decay", "third") }
+                { field(Field::DecayEpochs, "decay-epochs", "Epochs a decay", "third") }
+                { field(Field::BatchSize, "batch-size", "Batch size", "half") }
                 { select(dispatch, "loss", "Loss", "half", [
                     ("squared hinge", Loss::SquaredHinge),
                     ("cross-entropy", Loss::CrossEntropy),
@@ -81,7 +81,7 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                 { select(dispatch, "optimizer", "Optimizer", "half", [
                     ("Adam", Optimizer::Adam),
                     ("AdaMax", Optimizer::AdaMax),
-                    ("shift-based AdaMax", Optimizer::ShiftAdaMax),
+                    ("shift AdaMax", Optimizer::ShiftAdaMax),
                     ("SGD", MOMENTUM),
                 ], if form.with_momentum() { MOMENTUM } else { chosen.optimizer }, |spec, optimizer| {
                     spec.optimizer = optimizer;
@@ -92,25 +92,25 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                 <details class="wide">
                     <summary>{ "More of the paper" }</summary>
                     <div class="more">
-                        { select(dispatch, "weight-levels", "Weights", "half", LEVELS, chosen.weight_levels,
+                        { select(dispatch, "weight-levels", "Levels of weights", "half", LEVELS, chosen.weight_levels,
                             |spec, levels| spec.weight_levels = levels) }
-                        { select(dispatch, "weight-rounding", "rounded", "half", ROUNDING, chosen.weight_rounding,
+                        { select(dispatch, "weight-rounding", "Rounding of weights", "half", ROUNDING, chosen.weight_rounding,
                             |spec, rounding| spec.weight_rounding = rounding) }
-                        { select(dispatch, "activation-levels", "Activations", "half", LEVELS, chosen.activation_levels,
+                        { select(dispatch, "activation-levels", "Levels of activations", "half", LEVELS, chosen.activation_levels,
                             |spec, levels| spec.activation_levels = levels) }
-                        { select(dispatch, "activation-rounding", "rounded", "half", ROUNDING, chosen.activation_rounding,
+                        { select(dispatch, "activation-rounding", "Rounding of activations", "half", ROUNDING, chosen.activation_rounding,
                             |spec, rounding| spec.activation_rounding = rounding) }
-                        { select(dispatch, "gradient-levels", "Gradients", "half", LEVELS, chosen.gradient_levels,
+                        { select(dispatch, "gradient-levels", "Levels of gradients", "half", LEVELS, chosen.gradient_levels,
                             |spec, levels| spec.gradient_levels = levels) }
-                        { select(dispatch, "gradient-rounding", "rounded", "half", ROUNDING, chosen.gradient_rounding,
+                        { select(dispatch, "gradient-rounding", "Rounding of gradients", "half", ROUNDING, chosen.gradient_rounding,
                             |spec, rounding| spec.gradient_rounding = rounding) }
-                        { select(dispatch, "normalization", "Normalization", "half", [
-                            ("batch norm", Normalization::BatchNorm),
-                            ("shift-based batch norm", Normalization::ShiftBatchNorm),
+                        { select(dispatch, "normalization", "Batch normalization", "half", [
+                            ("ordinary", Normalization::BatchNorm),
+                            ("shift-based", Normalization::ShiftBatchNorm),
                         ], chosen.normalization, |spec, normalization| spec.normalization = normalization) }
-                        { select(dispatch, "learning-rate-scale", "Rate of a layer", "half", [
-                            ("the same", LearningRateScale::Equal),
-                            ("by its size (Glorot)", LearningRateScale::Glorot),
+                        { select(dispatch, "learning-rate-scale", "Rates of the layers", "half", [
+                            ("equal", LearningRateScale::Equal),
+                            ("Glorot", LearningRateScale::Glorot),
                         ], chosen.learning_rate_scale, |spec, scale| spec.learning_rate_scale = scale) }
                         { field(Field::InputDropout, "input-dropout", "Dropout of pixels", "half") }
                         { field(Field::HiddenDropout, "hidden-dropout", "Dropout of activations", "half") }
