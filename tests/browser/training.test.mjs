@@ -134,7 +134,7 @@ test("training goes on while large files are unpacked and after", async () => {
 
 test("senseless settings are refused", async () => {
     const heard = await train([configure(), PROCEDURAL, configure({ hidden: [] }), configure({ learning_rate: NaN }), configure({ weight_bits: 9 }), configure({ version: 3 })], {
-        refused: 3,
+        refused: 4,
     });
     assert.match(refusals(heard).join("|"), /at least one hidden layer.*\|.*learning rate.*\|.*no width of 9 bits.*\|.*version 3/);
 });
