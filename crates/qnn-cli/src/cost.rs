@@ -15,7 +15,7 @@ struct Totals<'a> {
     layers: &'a [LayerCost],
     weight_bytes: usize,
     input_bytes: usize,
-    training_bytes: usize,
+    training_bytes: u64,
     answer: ProductCost,
     training: ProductCost,
     answer_picojoules: f64,

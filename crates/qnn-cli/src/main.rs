@@ -53,8 +53,8 @@ struct CostArguments {
     #[command(flatten)]
     settings: Settings,
     /// Pixels of an image.
-    #[arg(long, default_value_t = 28 * 28)]
-    inputs: usize,
+    #[arg(long, default_value_t = 28 * 28, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    inputs: u16,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -92,7 +92,7 @@ struct Eval {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Answers with the mean of so many networks whose weights are drawn anew, where weights are stochastic.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     samples: Option<u32>,
     #[command(flatten)]
     output: Output,
@@ -146,7 +146,7 @@ fn main() -> Result<()> {
         Command::Eval(arguments) => threads(arguments.output.threads)?.install(|| eval(arguments)),
         Command::Cost(arguments) => cost::print(
             &arguments.settings.spec()?,
-            arguments.inputs,
+            arguments.inputs.into(),
             arguments.json,
         ),
         Command::Reproduce(arguments) => {
@@ -205,14 +205,21 @@ fn eval(arguments: Eval) -> Result<()> {
     let trainer = files::trainer(&arguments.model)?;
     let data = data_set(arguments.data.as_deref(), trainer.spec().seed)?;
     check_size(&trainer, &data)?;
-    let network = trainer.freeze();
+    ensure!(
+        arguments.samples.is_none() || trainer.spec().weights().is_stochastic(),
+        "The weights of this network are not stochastic: all samples would be the same."
+    );
     let mut clock = Clock::default();
-    let evaluation = clock.time(|| match arguments.samples {
-        Some(count) => trainer
-            .freeze_samples(count.max(1))
-            .evaluate_all(&data.test, EVALUATION_PIECE),
-        None => network.evaluate_all(&data.test, EVALUATION_PIECE),
-    });
+    let evaluation = match arguments.samples {
+        Some(count) => {
+            let networks = trainer.freeze_samples(count);
+            clock.time(|| networks.evaluate_all(&data.test, EVALUATION_PIECE))
+        }
+        None => {
+            let network = trainer.freeze();
+            clock.time(|| network.evaluate_all(&data.test, EVALUATION_PIECE))
+        }
+    };
     clock.images += evaluation.images;
     let report = FinalReport::new(&trainer, &data, evaluation, &clock);
     arguments.output.print(&report, || report.describe())

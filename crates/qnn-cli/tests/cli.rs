@@ -135,6 +135,9 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
     assert!(train(&["--spec", "/nowhere"]).contains("/nowhere cannot be read"));
     assert!(train(&["--threads", "0"]).contains("at least one thread"));
     assert!(train(&["--test-data", data]).contains("The network reads images of 784 pixels"));
+    let spec = folder.path().join("spec.json");
+    fs::write(&spec, r#"{"version":3,"bits":1}"#).unwrap();
+    assert!(train(&["--spec", spec.to_str().unwrap()]).contains("of version 3"));
     fs::write(folder.path().join("model"), "a,b").unwrap();
     let model = folder.path().join("model");
     assert!(refusal(&["eval", "--model", model.to_str().unwrap()]).contains("not a checkpoint"));
@@ -151,6 +154,7 @@ fn it_counts_what_a_network_costs() {
         (784 * 512 + 512 * 512 + 5120) / 8
     );
     assert_eq!(counted[0]["layers"].as_array().unwrap().len(), 3);
+    assert!(refusal(&["cost", "--inputs", "9999"]).contains("9999 is not in 1..=8192"));
     let table = String::from_utf8(qnn(&["cost", "--weight-bits", "32"]).stdout).unwrap();
     assert!(table.contains("784 x 512, forward"), "{table}");
 }
@@ -168,6 +172,7 @@ fn it_reproduces_recipes_once_and_reports_them() {
         "stochastic",
         "--epochs",
         "2",
+        "--other-data",
         "--data",
         data,
         "--reports",
@@ -208,6 +213,25 @@ fn it_reproduces_recipes_once_and_reports_them() {
     }
     let plot = fs::read_to_string(reports.join("shift-based.svg")).unwrap();
     assert!(plot.starts_with("<svg") && plot.contains("both shift-based"));
+
+    assert!(text.contains("all training images of your files"), "{text}");
+
+    // Nothing but MNIST stands beside the paper's figures, and a trial not in the place of the reports.
+    let out = reports.to_str().unwrap();
+    assert!(refusal(&["reproduce", "--data", data, "--reports", out]).contains("not MNIST"));
+    assert!(refusal(&["reproduce", "--data", data, "--epochs", "1"]).contains("--reports"));
+    assert!(
+        refusal(&[
+            "reproduce",
+            "--data",
+            data,
+            "--reports",
+            out,
+            "--epochs",
+            "0"
+        ])
+        .contains("0 is not in 1..")
+    );
 
     let listed = printed(qnn(&["reproduce", "--list"]));
     assert!(

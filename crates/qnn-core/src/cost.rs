@@ -1,6 +1,6 @@
-//! What a network costs, counted exactly from its spec: bytes, XNOR-popcounts, multiply-accumulates, and the energy
-//! these would take on a chip of 45 nm. Not measured: the clock belongs to the caller, and no processor that runs
-//! this is such a chip.
+//! What a network costs: bytes, XNOR-popcounts and multiply-accumulates of its matrix products, counted exactly from
+//! its spec, and by a simple model of memory the energy that they would take on a chip of 45 nm. Not measured: the
+//! clock belongs to the caller, and no processor that runs this is such a chip.
 //!
 //! Energies of arithmetic are Horowitz's (ISSCC 2014, 45 nm, 0.9 V): float32 3.7 pJ to multiply and 0.9 pJ to add,
 //! 32-bit integers 0.1 pJ to add. Those of narrower integers follow QKeras' fits to the same table, a multiplication
@@ -30,7 +30,7 @@ fn integer_addition(bits: f64) -> f64 {
 }
 
 /// Picojoules to read or write `bytes` of a memory that holds `capacity` bytes.
-fn memory_access(bytes: f64, capacity: usize) -> f64 {
+fn memory_access(bytes: f64, capacity: u64) -> f64 {
     let access = match capacity {
         0..=8_192 => 10.0,
         8_193..=32_768 => 20.0,
@@ -110,7 +110,7 @@ pub struct LayerCost {
     /// Of the inputs of one image.
     pub input_bytes: usize,
     /// Of the latent weights and what the optimizer remembers of each, in training.
-    pub training_bytes: usize,
+    pub training_bytes: u64,
     /// To answer an image.
     pub answer: ProductCost,
     /// To train on an image: the product forward, ...
@@ -149,7 +149,7 @@ impl Cost {
                     } else {
                         packed_bytes(inputs, spec.activation_bits)
                     },
-                    training_bytes: macs * 3 * size_of::<f32>(),
+                    training_bytes: (macs * 3 * size_of::<f32>()) as u64,
                     answer: ProductCost::of(macs, spec.input_encoding(layer, false), weights),
                     forward: ProductCost::of(macs, input, weights),
                     input_gradient: if layer == 0 {
@@ -178,7 +178,7 @@ impl Cost {
     }
 
     /// Bytes of the latent weights and the optimizer's state.
-    pub fn training_bytes(&self) -> usize {
+    pub fn training_bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.training_bytes).sum()
     }
 
@@ -200,20 +200,20 @@ impl Cost {
     /// Picojoules of the memory to answer one image.
     pub fn memory_picojoules(&self) -> f64 {
         let (weights, inputs) = (self.weight_bytes(), self.input_bytes());
-        memory_access(weights as f64, weights) + memory_access(inputs as f64, inputs)
+        memory_access(weights as f64, weights as u64) + memory_access(inputs as f64, inputs as u64)
     }
 
-    /// Picojoules to train on one image: arithmetic, and memory. The quantized weights are read twice and the latent
-    /// weights with the optimizer's state read and written once a minibatch, whose images share them; the activations
-    /// are written once and read twice.
+    /// Picojoules to train on one image: arithmetic, and memory. The quantized weights are taken to be read twice and
+    /// the latent weights with the optimizer's state to be read and written once a minibatch, whose images share them;
+    /// the activations to be written once and read twice.
     pub fn training_picojoules(&self) -> f64 {
         let (weights, inputs) = (self.weight_bytes(), self.input_bytes());
         let state = self.training_bytes();
-        let shared =
-            memory_access(2.0 * weights as f64, weights) + memory_access(2.0 * state as f64, state);
+        let shared = memory_access(2.0 * weights as f64, weights as u64)
+            + memory_access(2.0 * state as f64, state);
         self.training().picojoules
             + shared / self.batch_size as f64
-            + memory_access(3.0 * inputs as f64, self.batch_size * inputs)
+            + memory_access(3.0 * inputs as f64, (self.batch_size * inputs) as u64)
     }
 
     fn sum(&self, product: impl Fn(&LayerCost) -> ProductCost) -> ProductCost {

@@ -145,8 +145,8 @@ impl GradientQuantizer {
     pub fn unit(self, largest: f32) -> f32 {
         match self.levels {
             _ if self.bits.is_float() => 1.0,
-            Levels::Linear => largest / self.largest(),
             _ if largest == 0.0 => 0.0,
+            Levels::Linear => largest / self.largest(),
             // Of 8 bits the smallest level may be below float32's smallest number, 2^-149, which then takes its place.
             Levels::Logarithmic => (ap2(largest) / self.largest()).max(f32::from_bits(1)),
         }

@@ -446,7 +446,7 @@ pub const PRESETS: [Preset; 7] = [
     },
     Preset {
         name: "all-integer",
-        about: "6-bit gradients, shift-based normalization and AdaMax: no float product",
+        about: "6-bit gradients, shift-based norm and AdaMax: no float matrix product",
         hidden: &[512, 512],
         change: |spec| NetworkSpec {
             gradient_bits: Bits(6),

@@ -110,7 +110,7 @@ struct Work {
 /// Training came upon what is not a number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Training has diverged in step {step}: not all {what} of layer {layer} are finite. Lower the learning rate."
+    "Training has diverged in step {step}: not all {what} of layer {layer} are finite. Lower the learning rate and begin anew."
 )]
 pub struct Diverged {
     /// Counts from 1.
@@ -263,8 +263,9 @@ impl Trainer {
         self.progress.position = 0;
     }
 
-    /// Trains one whole step on `data`. A step that diverges ends where that shows: no number that is not finite
-    /// gets into the network, but layers above the one named may have learned from the batch.
+    /// Trains one whole step on `data`. A step that diverges ends where that shows. All numbers of the network stay
+    /// finite, but the running statistics of the layers that it came through have moved, and what lies above the
+    /// place named has learned from the batch.
     pub fn step(&mut self, data: &TrainingData) -> Result<StepMetrics, Diverged> {
         loop {
             if let Some(metrics) = self.advance(data)? {

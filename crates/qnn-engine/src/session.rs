@@ -29,7 +29,7 @@ const PROCEDURAL_TEST_IMAGES: u64 = 1000;
 /// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
 const CHECKPOINT_WEIGHTS: usize = 1 << 22;
 /// The most latent weights that fit the engine's memory, with the optimizer's state beside them, and the most where
-/// products need copies of them in 16 or 32 bits.
+/// the quantized ones of all layers take 16 or 32 bits each as well, in a step and in each network that answers.
 const MAX_WEIGHTS: usize = 40_000_000;
 const MAX_WIDE_WEIGHTS: usize = 16_000_000;
 
@@ -607,6 +607,43 @@ mod tests {
         session.receive(ToEngine::Step);
         assert_eq!(losses(&work(&mut session, 20)).len(), 1);
         assert!(!session.has_work());
+    }
+
+    #[test]
+    fn training_that_diverges_pauses_and_says_so() {
+        let mut session = session();
+        // The last layer's gammas near the end of float32, where no step leads: patched into a checkpoint.
+        let mut checkpoint = session.trainer.as_ref().unwrap().checkpoint();
+        let ones: Vec<u8> = [10]
+            .into_iter()
+            .chain(1f32.to_le_bytes().repeat(10))
+            .collect();
+        let gamma = checkpoint
+            .windows(41)
+            .position(|window| window == ones)
+            .unwrap()
+            + 1;
+        checkpoint[gamma..gamma + 40].copy_from_slice(&3e38f32.to_le_bytes().repeat(10));
+        session.receive(ToEngine::Restore { checkpoint });
+        session.receive(ToEngine::Train);
+        let messages = work(&mut session, 20);
+        assert!(losses(&messages).is_empty());
+        assert_eq!(refusals(&messages).len(), 1);
+        assert!(refusals(&messages)[0].contains("logits of layer 2"));
+        let paused = |message: &FromEngine| {
+            matches!(
+                message,
+                FromEngine::State {
+                    training: false,
+                    ..
+                }
+            )
+        };
+        assert!(messages.iter().any(paused) && !session.trains());
+        // A reset begins anew.
+        session.receive(ToEngine::Reset);
+        session.receive(ToEngine::Train);
+        assert!(!losses(&work(&mut session, 20)).is_empty());
     }
 
     /// A session in the middle of its first step.

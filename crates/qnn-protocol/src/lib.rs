@@ -69,7 +69,8 @@ pub enum FromEngine {
     DataReady { data: DataSummary },
     /// Data on its way: what is being done, and how much of it, 0 to 1.
     DataProgress { what: String, fraction: f32 },
-    /// Something asked for could not be done; all is as it was before. One sentence for the visitor.
+    /// Something asked for could not be done, and all is as it was before; or training diverged, and has paused. A
+    /// sentence or two for the visitor.
     Refused { message: String },
     /// A network stands at `step`: new (0), restored, or paused.
     State {

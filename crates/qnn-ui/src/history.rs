@@ -287,7 +287,10 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
     if before.learning_rate_decay != after.learning_rate_decay
         || before.decay_epochs != after.decay_epochs
     {
-        changes.push(format!("decay {}", after.learning_rate_decay));
+        changes.push(format!(
+            "decay {}/{}",
+            after.learning_rate_decay, after.decay_epochs
+        ));
     }
     if before.batch_size != after.batch_size {
         changes.push(format!("batch {}", after.batch_size));

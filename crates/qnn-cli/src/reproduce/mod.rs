@@ -8,13 +8,15 @@ mod runs;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use qnn_core::data::DataSet;
 
 use crate::files;
-use recipes::{Recipe, recipes};
+use recipes::{Recipe, Run, recipes};
 use runs::{Report, Workshop};
+
+/// The data that published figures are of, by the name that its checksums earn it.
+const MNIST: &str = "MNIST";
 
 #[derive(Args)]
 pub struct Reproduce {
@@ -26,17 +28,20 @@ pub struct Reproduce {
     /// A folder of MNIST's four IDX files, gzipped or not.
     #[arg(long, value_name = "DIR", required_unless_present_any = ["list", "report_only"])]
     data: Option<PathBuf>,
-    /// Where the reports are kept.
-    #[arg(long, value_name = "DIR", default_value = "reports")]
-    reports: PathBuf,
+    /// Trains on whatever data is in DIR instead of insisting on MNIST; needs reports of its own.
+    #[arg(long, requires = "reports")]
+    other_data: bool,
+    /// Where the reports are kept; "reports" by default.
+    #[arg(long, value_name = "DIR")]
+    reports: Option<PathBuf>,
     /// Where unfinished runs are kept.
     #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
     unfinished: PathBuf,
     /// Writes the report of what has been run and trains nothing.
     #[arg(long)]
     report_only: bool,
-    /// Trains every run for so many epochs instead of the recipe's.
-    #[arg(long)]
+    /// Trains every run for so many epochs instead of the recipe's; needs reports of its own.
+    #[arg(long, requires = "reports", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Threads to compute with; as many as there are cores by default.
     #[arg(long)]
@@ -50,43 +55,54 @@ pub fn reproduce(arguments: Reproduce) -> Result<()> {
         runs.for_each(|run| run.epochs = epochs);
     }
     let chosen: Vec<&Recipe> = choose(&all, &arguments.recipes)?;
-    let workshop = Workshop::new(&arguments.reports, &arguments.unfinished);
+    let workshop = Workshop {
+        reports: arguments.reports.unwrap_or_else(|| "reports".into()),
+        unfinished: arguments.unfinished,
+    };
+    let data = match arguments.data.filter(|_| !arguments.report_only) {
+        Some(folder) => Some(files::data_set(&folder)?),
+        None => None,
+    };
+    let name = data.as_ref().map_or(MNIST, |data| &data.name);
+    ensure!(
+        name == MNIST || arguments.other_data,
+        "The data is {name} and not MNIST, of which the published figures are; --other-data trains on it all the same."
+    );
     if arguments.list {
         let report = workshop.report()?;
         for recipe in chosen {
-            let finished = recipe.runs.iter().filter(|run| report.find(run).is_some());
+            let finished = |run: &&Run| report.find(run, name).is_some();
             println!(
                 "{:16} {:3} of {:2} runs   {}",
                 recipe.name,
-                finished.count(),
+                recipe.runs.iter().filter(finished).count(),
                 recipe.runs.len(),
                 recipe.title
             );
         }
         return Ok(());
     }
-    if let Some(folder) = arguments.data.as_deref().filter(|_| !arguments.report_only) {
-        let data = files::data_set(folder)?;
-        for recipe in chosen {
-            train(&workshop, recipe, &data, &all)?;
+    let write = |report: &Report| report::write(&workshop.reports, &all, report, name);
+    for (recipe, run) in runs_of(&chosen) {
+        let Some(data) = &data else { break };
+        if workshop.report()?.find(run, name).is_none() {
+            let outcome = workshop.train(recipe.name, run, data)?;
+            println!("{:16} {:40} {}", recipe.name, run.label, outcome.summary());
+            workshop.add(recipe.name, run, outcome, write)?;
         }
     }
-    let report: Report = workshop.report()?;
-    report::write(&arguments.reports, &all, &report)
+    write(&workshop.report()?)
 }
 
-/// Trains the runs of a recipe that are not finished, and brings the report up to date after each.
-fn train(workshop: &Workshop, recipe: &Recipe, data: &DataSet, all: &[Recipe]) -> Result<()> {
-    for run in &recipe.runs {
-        if workshop.report()?.find(run).is_some() {
-            continue;
-        }
-        let result = workshop.train(recipe.name, run, data)?;
-        println!("{:16} {:40} {}", recipe.name, run.label, result.summary());
-        let report = workshop.add(result)?;
-        report::write(workshop.reports(), all, &report)?;
-    }
-    Ok(())
+fn runs_of<'a>(recipes: &'a [&Recipe]) -> impl Iterator<Item = (&'a Recipe, &'a Run)> {
+    let runs = |recipe: &&'a Recipe| {
+        recipe
+            .runs
+            .iter()
+            .map(|run| (*recipe, run))
+            .collect::<Vec<_>>()
+    };
+    recipes.iter().flat_map(runs)
 }
 
 fn choose<'a>(all: &'a [Recipe], names: &[String]) -> Result<Vec<&'a Recipe>> {

@@ -1,8 +1,6 @@
 //! The named recipes: which networks are trained, for how long, and what the paper says of each. No training here.
 
-use qnn_core::spec::{
-    Bits, LearningRateScale, Levels, NetworkSpec, Normalization, Optimizer, Preset, Rounding,
-};
+use qnn_core::spec::{Bits, Levels, NetworkSpec, Normalization, Optimizer, Preset, Rounding};
 
 /// Epochs of the runs that compare settings on 784-512-512-10.
 const COMPARISON_EPOCHS: u32 = 8;
@@ -48,11 +46,11 @@ const TORCH7: Published = Published {
 };
 const BREVITAS: Published = Published {
     test_error: 1.12,
-    source: "brevitas LFC 1W1A, 1000 epochs",
+    source: "brevitas LFC 1W1A, 1-bit pixels, 1000 epochs",
 };
 const BINARY_CONNECT: Published = Published {
     test_error: 1.29,
-    source: "BinaryConnect, deterministic",
+    source: "BinaryConnect paper, deterministic, ReLU",
 };
 
 /// All recipes.
@@ -136,7 +134,8 @@ pub fn recipes() -> Vec<Recipe> {
         Recipe {
             name: "binary-connect",
             title: "BinaryConnect: 1-bit weights, float activations",
-            about: "On 784-512-512-10, and on the paper's three hidden layers of 1024.",
+            about: "On 784-512-512-10, and on the shape of the BinaryConnect paper, three hidden layers of 1024; its \
+                    activations were ReLU, ours are clipped to [-1, 1].",
             runs: vec![
                 run("2 x 512", binary_connect(small()), COMPARISON_EPOCHS, None),
                 run(
@@ -188,7 +187,8 @@ pub fn recipes() -> Vec<Recipe> {
             name: "shift-based",
             title: "Shift-based normalization and AdaMax against ordinary ones",
             about: "1-bit weights and activations on 784-512-512-10; the last run has 6-bit gradients too, so that no \
-                    product of its training step is one of floats.",
+                    matrix product of its training step is one of floats. Adam starts at 0.03 and decays by 0.7 an \
+                    epoch; AdaMax, of either kind, starts at 2^-6 times Glorot's factor and is halved every 2 epochs.",
             runs: shift_based(),
         },
         Recipe {
@@ -225,7 +225,10 @@ fn run(label: &str, spec: NetworkSpec, epochs: u32, published: Option<Published>
 }
 
 fn preset(name: &str) -> NetworkSpec {
-    Preset::named(name).map(Preset::spec).unwrap_or_default()
+    match Preset::named(name) {
+        Some(preset) => preset.spec(),
+        None => panic!("there is no preset {name}"),
+    }
 }
 
 /// The network that settings are compared on.
@@ -278,16 +281,12 @@ fn shift_based() -> Vec<Run> {
     };
     let with = |optimizer| NetworkSpec {
         optimizer,
-        learning_rate_scale: LearningRateScale::Glorot,
-        ..preset("all-integer")
-    };
-    let floats = |spec| NetworkSpec {
         gradient_bits: Bits::FLOAT,
         normalization: Normalization::BatchNorm,
-        ..spec
+        ..preset("all-integer")
     };
-    let ordinary = floats(with(Optimizer::AdaMax));
-    let shift = floats(with(Optimizer::ShiftAdaMax));
+    let ordinary = with(Optimizer::AdaMax);
+    let shift = with(Optimizer::ShiftAdaMax);
     vec![
         run("batch norm, Adam", small(), COMPARISON_EPOCHS, None),
         run(
@@ -326,7 +325,7 @@ fn levels_name(levels: Levels) -> &'static str {
 }
 
 fn bits(bits: u8) -> Bits {
-    Bits::new(bits).unwrap_or(Bits::FLOAT)
+    Bits::new(bits).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Runs on disk: an unfinished one is a checkpoint and the curve so far, replaced as one; finished ones are all in
-//! `reproduction.json`. Several processes may work on different recipes in the same folders.
+//! Runs on disk: an unfinished one is a checkpoint and the curve so far, replaced as one, and kept until its outcome is;
+//! finished ones are all in `reproduction.json`. Several processes may work on different recipes in the same folders.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,18 +9,16 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use qnn_core::data::DataSet;
 use qnn_core::spec::{NetworkSpec, Rounding};
-use qnn_core::train::{Diverged, Trainer};
+use qnn_core::train::Trainer;
 use serde::{Deserialize, Serialize};
 
 use super::recipes::Run;
-use crate::files;
+use crate::{EVALUATION_PIECE, files};
 
 /// How often an unfinished run is saved.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Networks whose mean answers for stochastic weights.
 const SAMPLES: u32 = 16;
-/// Test images answered at a time.
-const EVALUATION_PIECE: usize = 500;
 
 /// All finished runs.
 #[derive(Default, Serialize, Deserialize)]
@@ -67,6 +65,7 @@ pub struct Epoch {
 #[derive(Serialize, Deserialize)]
 struct Unfinished {
     spec: NetworkSpec,
+    data: String,
     /// The file of the checkpoint that this belongs to.
     checkpoint: String,
     seconds: f64,
@@ -84,8 +83,8 @@ struct Sums {
 
 /// The folders of reports and of unfinished runs.
 pub struct Workshop {
-    reports: PathBuf,
-    unfinished: PathBuf,
+    pub reports: PathBuf,
+    pub unfinished: PathBuf,
 }
 
 /// A run in training.
@@ -98,10 +97,11 @@ struct Training<'a> {
 }
 
 impl Report {
-    /// The outcome of a run, whichever recipe it was run for.
-    pub fn find(&self, run: &Run) -> Option<&Outcome> {
-        let is_it = |outcome: &&Outcome| outcome.spec == run.spec && outcome.epochs == run.epochs;
-        self.runs.iter().find(is_it)
+    /// The outcome of a run on the data set called `data`, whichever recipe it was run for.
+    pub fn find(&self, run: &Run, data: &str) -> Option<&Outcome> {
+        self.runs.iter().find(|outcome| {
+            outcome.spec == run.spec && outcome.epochs == run.epochs && outcome.data == data
+        })
     }
 }
 
@@ -116,17 +116,6 @@ impl Outcome {
 }
 
 impl Workshop {
-    pub fn new(reports: &Path, unfinished: &Path) -> Workshop {
-        Workshop {
-            reports: reports.into(),
-            unfinished: unfinished.into(),
-        }
-    }
-
-    pub fn reports(&self) -> &Path {
-        &self.reports
-    }
-
     fn report_file(&self) -> PathBuf {
         self.reports.join("reproduction.json")
     }
@@ -147,19 +136,29 @@ impl Workshop {
         })
     }
 
-    /// Adds a finished run to the report.
-    pub fn add(&self, outcome: Outcome) -> Result<Report> {
+    /// Adds a finished run of `recipe` to the report, has `write` bring up to date what is made of it, and forgets
+    /// the unfinished run.
+    pub fn add(
+        &self,
+        recipe: &str,
+        run: &Run,
+        outcome: Outcome,
+        write: impl FnOnce(&Report) -> Result<()>,
+    ) -> Result<()> {
         create_folder(&self.reports)?;
-        create_folder(&self.unfinished)?;
         // Held until the end, so that no other process's run is lost.
-        let lock =
-            File::create(self.unfinished.join("lock")).context("The lock cannot be made.")?;
+        let lock = File::create(self.reports.join("lock")).context("The lock cannot be made.")?;
         lock.lock().context("The lock cannot be taken.")?;
         let mut report = self.report()?;
-        report.runs.push(outcome);
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        files::save(&self.report_file(), text.as_bytes())?;
-        Ok(report)
+        // Another process may have run the same for another recipe meanwhile.
+        if report.find(run, &outcome.data).is_none() {
+            report.runs.push(outcome);
+            let text = serde_json::to_string_pretty(&report)? + "\n";
+            files::save(&self.report_file(), text.as_bytes())?;
+        }
+        write(&report)?;
+        self.forget(&file_name(recipe, run));
+        Ok(())
     }
 
     /// Trains a run to its end, from where it was stopped if it was.
@@ -179,7 +178,7 @@ impl Workshop {
         let mut saved = Instant::now();
         let mut diverged = None;
         while training.trainer.epoch() < run.epochs && diverged.is_none() {
-            diverged = training.step().err().map(|error| error.to_string());
+            diverged = training.step().err();
             bar.inc(1);
             if let Some(last) = training.curve.last() {
                 bar.set_message(format!("{:.2} % test error", last.test_error_percent));
@@ -190,9 +189,10 @@ impl Workshop {
             }
         }
         bar.finish_and_clear();
-        let outcome = training.outcome(recipe, run, diverged.or_else(|| training.collapse()));
-        self.forget(&name);
-        Ok(outcome)
+        if diverged.is_none() {
+            self.save(&name, &training)?;
+        }
+        Ok(training.outcome(recipe, run, diverged.or_else(|| training.collapse())))
     }
 
     fn state_file(&self, name: &str) -> PathBuf {
@@ -208,8 +208,8 @@ impl Workshop {
             .with_context(|| format!("{} cannot be read.", file.display()))?;
         let kept: Unfinished = serde_json::from_str(&text)
             .with_context(|| format!("{} is damaged; remove it to begin anew.", file.display()))?;
-        if kept.spec != run.spec {
-            // The recipe has become another since.
+        if kept.spec != run.spec || kept.data != data.name {
+            // The recipe or the data has become another since.
             return Ok(None);
         }
         let trainer = files::trainer(&self.unfinished.join(&kept.checkpoint))?;
@@ -235,6 +235,7 @@ impl Workshop {
         )?;
         let state = Unfinished {
             spec: training.trainer.spec().clone(),
+            data: training.data.name.clone(),
             checkpoint: checkpoint.clone(),
             seconds: training.seconds,
             curve: training.curve.clone(),
@@ -279,11 +280,12 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// Trains a step, and at the end of an epoch tests.
-    fn step(&mut self) -> Result<(), Diverged> {
+    /// Trains a step, and at the end of an epoch tests; why that diverged, if it did.
+    fn step(&mut self) -> Result<(), String> {
         let begun = Instant::now();
         let epoch = self.trainer.epoch();
-        let metrics = self.trainer.step(&self.data.train)?;
+        let step = self.trainer.step(&self.data.train);
+        let metrics = step.map_err(|diverged| diverged.to_string())?;
         self.seconds += begun.elapsed().as_secs_f64();
         self.sums.loss += f64::from(metrics.loss);
         self.sums.accuracy += f64::from(metrics.accuracy);
@@ -293,6 +295,10 @@ impl<'a> Training<'a> {
                 .trainer
                 .freeze()
                 .evaluate_all(&self.data.test, EVALUATION_PIECE);
+            // JSON has no such number, and no curve either.
+            if !test.loss().is_finite() {
+                return Err("the loss of the test images is not finite".into());
+            }
             let steps = f64::from(self.sums.steps);
             self.curve.push(Epoch {
                 train_loss: (self.sums.loss / steps) as f32,
@@ -416,8 +422,18 @@ mod tests {
     fn a_run_that_was_stopped_goes_on_where_it_was() {
         let (data, run) = (data(), run());
         let folder = tempfile::tempdir().unwrap();
-        let workshop = Workshop::new(&folder.path().join("a"), &folder.path().join("b"));
+        let workshop = Workshop {
+            reports: folder.path().join("a"),
+            unfinished: folder.path().join("b"),
+        };
+        let name = file_name("recipe", &run);
         let whole = workshop.train("recipe", &run, &data).unwrap();
+        // Its last state is there until it is in the report: nothing is lost if that cannot be written.
+        assert_eq!(
+            workshop.train("recipe", &run, &data).unwrap().curve.len(),
+            3
+        );
+        workshop.forget(&name);
         assert_eq!(whole.curve.len(), 3);
         assert!(whole.test_error_percent.is_some() && whole.sampled_test_error_percent.is_some());
 
@@ -426,7 +442,6 @@ mod tests {
         for _ in 0..14 {
             stopped.step().unwrap();
         }
-        let name = file_name("recipe", &run);
         workshop.save(&name, &stopped).unwrap();
         stopped.step().unwrap();
         workshop.save(&name, &stopped).unwrap();
@@ -448,20 +463,26 @@ mod tests {
                 .collect()
         };
         assert_eq!(figures(&whole), figures(&resumed));
-        assert_eq!(fs::read_dir(folder.path().join("b")).unwrap().count(), 0);
 
-        // Finished runs are found by what they are, and survive the file.
-        workshop.add(resumed).unwrap();
-        let report = workshop.add(Outcome { epochs: 9, ..whole }).unwrap();
-        assert_eq!(report.runs.len(), 2);
-        assert!(workshop.report().unwrap().find(&run).is_some());
-        assert!(
+        // What belongs to other data is not gone on with.
+        let other = DataSet {
+            name: "other".into(),
+            ..data.clone()
+        };
+        assert!(workshop.resume(&name, &run, &other).unwrap().is_none());
+
+        // Finished runs are found by what they are, once, and their last state is forgotten.
+        for _ in 0..2 {
             workshop
-                .report()
-                .unwrap()
-                .find(&Run { epochs: 4, ..run })
-                .is_none()
-        );
+                .add("recipe", &run, resumed.clone(), |_| Ok(()))
+                .unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path().join("b")).unwrap().count(), 0);
+        let report = workshop.report().unwrap();
+        assert_eq!(report.runs.len(), 1);
+        assert!(report.find(&run, "halves").is_some());
+        assert!(report.find(&run, "other").is_none());
+        assert!(report.find(&Run { epochs: 4, ..run }, "halves").is_none());
     }
 
     #[test]
@@ -478,7 +499,10 @@ mod tests {
             ..run()
         };
         let folder = tempfile::tempdir().unwrap();
-        let workshop = Workshop::new(folder.path(), folder.path());
+        let workshop = Workshop {
+            reports: folder.path().into(),
+            unfinished: folder.path().into(),
+        };
         let outcome = workshop.train("recipe", &run, &data).unwrap();
         assert_eq!(outcome.test_error_percent, None);
         assert!(

@@ -71,7 +71,7 @@ impl Encoding {
         }
     }
 
-    /// The integer with these binary digits.
+    /// The integer with these binary digits, of up to 8 digits.
     pub fn decode(self, code: u8) -> i32 {
         (0..self.digits()).fold(self.offset(), |sum, digit| {
             sum + self.coefficient(digit) * i32::from(code >> digit & 1)

@@ -1,6 +1,5 @@
-//! The float32 product, for the 32-bit contender and the backward pass: tiles of 4x8 outputs held in registers
-//! over operands packed into panels. It reads its operands through functions, so that quantized, transposed and
-//! 8-bit operands need no copy of their own.
+//! The float32 product, for the 32-bit contender and float gradients: tiles of 4x8 outputs held in registers over
+//! operands packed into panels. It reads its operands through functions, so that it is told how they lie.
 //!
 //! 1. Pack b into panels of 8 columns, a into blocks of 4 rows, each term by term: [terms][8] and [terms][4].
 //! 2. For each panel and block: 4x8 sums in registers; a term adds 4 broadcasts times 8 values.

@@ -91,6 +91,11 @@ impl BatchNorm {
         self.gamma.is_sound(units)
             && self.beta.is_sound(units)
             && [&self.running_mean, &self.running_variance].map(Vec::len) == [units; 2]
+            && self.running_mean.iter().all(|mean| mean.is_finite())
+            && self
+                .running_variance
+                .iter()
+                .all(|variance| variance.is_finite() && *variance >= 0.0)
     }
 
     /// Makes the optimizer forget.
@@ -159,7 +164,7 @@ impl BatchNorm {
     }
 
     /// Turns the gradient to the outputs, `[batch, units]`, into the gradient to the sums, in place,
-    /// and updates gamma and beta; nothing, where a gradient is not finite.
+    /// and updates gamma and beta; changes nothing where a gradient is not finite.
     pub fn backward(
         &mut self,
         normalization: Normalization,
@@ -240,7 +245,8 @@ mod tests {
 
     #[test]
     fn outputs_have_mean_0_and_variance_1() {
-        for (normalization, tolerance) in [(Ordinary, 1e-3), (Shift, 1.0)] {
+        // Three factors are rounded to powers of two, each by up to the root of two: 1 / deviation squared, and one.
+        for (normalization, variances) in [(Ordinary, 0.999..1.001), (Shift, 0.35..2.83)] {
             let mut outputs = SUMS;
             BatchNorm::new(2)
                 .forward(normalization, &mut outputs)
@@ -249,7 +255,7 @@ mod tests {
                 let column = || outputs.iter().skip(unit).step_by(2);
                 assert!(column().sum::<f32>().abs() < 1e-5);
                 let variance = column().map(|y| y * y).sum::<f32>() / 4.0;
-                assert!((variance - 1.0).abs() < tolerance, "{variance}");
+                assert!(variances.contains(&variance), "{variance}");
             }
         }
     }

@@ -7,13 +7,13 @@ mod product;
 pub use batch_norm::{BatchNorm, Normalized};
 pub use product::{Dropout, Operand, ProductKind};
 
-/// Something came out as NaN or infinity.
+/// Something came out as NaN or infinity, or so large that its square is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFinite;
 
-/// Whether all are numbers, neither NaN nor infinite.
+/// Whether all are numbers whose squares are finite, so that no optimizer's means of them overflow.
 pub fn are_finite(values: &[f32]) -> Result<(), NotFinite> {
     // The sum of zeros, or NaN: without branches it takes no time beside a product.
-    let zeros: f32 = values.iter().map(|x| x * 0.0).sum();
+    let zeros: f32 = values.iter().map(|x| x * x * 0.0).sum();
     if zeros == 0.0 { Ok(()) } else { Err(NotFinite) }
 }

@@ -197,7 +197,7 @@ impl Typed for usize {
 }
 
 impl Typed for u32 {
-    const EXPECTED: &'static str = "This is a whole number from 0 to 4294967295.";
+    const EXPECTED: &'static str = "This is a whole number, such as 1.";
 }
 
 fn widths(text: &str) -> Option<Vec<usize>> {

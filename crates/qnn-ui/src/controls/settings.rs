@@ -68,6 +68,10 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
+            <div class="field">
+                <label for="preset">{ "Preset" }</label>
+                <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />
+            </div>
             <fieldset>
                 <legend>{ "Keeps what was learned" }</legend>
                 { field(Field::LearningRate, "learning-rate", "Learning rate", "third") }
@@ -89,6 +93,9 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                 if form.with_momentum() {
                     { field(Field::Momentum, "momentum", "Momentum", "half") }
                 }
+                { field(Field::InputDropout, "input-dropout", "Dropout of pixels", "half") }
+                { field(Field::HiddenDropout, "hidden-dropout", "Dropout of activations", "half") }
+                // Nothing that is typed: what is wrong must not be folded away.
                 <details class="wide">
                     <summary>{ "More of the paper" }</summary>
                     <div class="more">
@@ -112,19 +119,13 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                             ("equal", LearningRateScale::Equal),
                             ("Glorot", LearningRateScale::Glorot),
                         ], chosen.learning_rate_scale, |spec, scale| spec.learning_rate_scale = scale) }
-                        { field(Field::InputDropout, "input-dropout", "Dropout of pixels", "half") }
-                        { field(Field::HiddenDropout, "hidden-dropout", "Dropout of activations", "half") }
                     </div>
                 </details>
             </fieldset>
             <fieldset>
                 <legend>{ "Starts a new network" }</legend>
-                <div class="field half">
-                    <label for="preset">{ "Preset" }</label>
-                    <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />
-                </div>
-                { field(Field::Hidden, "hidden", "Hidden layers", "third") }
-                { field(Field::Seed, "seed", "Seed", "sixth") }
+                { field(Field::Hidden, "hidden", "Hidden layers", "half") }
+                { field(Field::Seed, "seed", "Seed", "half") }
                 <p class="hint wide" role="status">
                     if begins_anew {
                         { "Enter starts a new network: what was learned is lost." }
