@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::recipes::{GRID_BITS, GRID_GRADIENT_BITS, Recipe, Run};
 use super::runs::{Outcome, Report};
@@ -327,7 +328,7 @@ fn grid_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
     {
         let root = SVGBackend::with_string(&mut svg, GRID_SIZE).into_drawing_area();
         root.fill(&WHITE)?;
-        let last = GRID_BITS.len() as f64;
+        let bits = || (0..GRID_BITS.len() as i32 - 1).into_segmented();
         for (area, gradients) in root.split_evenly((1, 2)).iter().zip(GRID_GRADIENT_BITS) {
             let mut chart = ChartBuilder::on(area)
                 .caption(
@@ -337,40 +338,42 @@ fn grid_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
                 .margin(10)
                 .x_label_area_size(32)
                 .y_label_area_size(40)
-                .build_cartesian_2d(0.0..last, 0.0..last)?;
-            let bits = |at: &f64| {
-                GRID_BITS
-                    .get(*at as usize)
-                    .map_or(String::new(), |bits| bits.to_string())
+                .build_cartesian_2d(bits(), bits())?;
+            let name = |at: &SegmentValue<i32>| match at {
+                SegmentValue::CenterOf(index) => GRID_BITS
+                    .get(*index as usize)
+                    .map_or(String::new(), |bits| bits.to_string()),
+                _ => String::new(),
             };
             chart
                 .configure_mesh()
                 .disable_mesh()
-                .x_labels(GRID_BITS.len())
-                .y_labels(GRID_BITS.len())
                 .x_desc("bits of the activations")
                 .y_desc("bits of the weights")
-                .x_label_formatter(&bits)
-                .y_label_formatter(&bits)
+                .x_label_formatter(&name)
+                .y_label_formatter(&name)
                 .draw()?;
-            for (row, weights) in (0..).map(f64::from).zip(GRID_BITS) {
-                for (column, activations) in (0..).map(f64::from).zip(GRID_BITS) {
+            for (row, weights) in (0..).zip(GRID_BITS) {
+                for (column, activations) in (0..).zip(GRID_BITS) {
                     let Some(error) = cell(runs, weights, activations, gradients) else {
                         continue;
                     };
                     let share = (error - lowest) / (highest - lowest).max(0.01);
                     let shade = COLOURS[0].mix(0.1 + 0.8 * share);
-                    chart.draw_series([Rectangle::new(
-                        [(column, row), (column + 1.0, row + 1.0)],
-                        shade.filled(),
-                    )])?;
+                    let corner = |step: i32| {
+                        (
+                            SegmentValue::Exact(column + step),
+                            SegmentValue::Exact(row + step),
+                        )
+                    };
+                    chart.draw_series([Rectangle::new([corner(0), corner(1)], shade.filled())])?;
                     let ink = if share > 0.5 { WHITE } else { BLACK };
-                    let style = ("sans-serif", 15).into_font().color(&ink);
-                    chart.draw_series([Text::new(
-                        format!("{error:.2}"),
-                        (column + 0.25, row + 0.6),
-                        style,
-                    )])?;
+                    let style = ("sans-serif", 15)
+                        .into_font()
+                        .color(&ink)
+                        .pos(Pos::new(HPos::Center, VPos::Center));
+                    let centre = (SegmentValue::CenterOf(column), SegmentValue::CenterOf(row));
+                    chart.draw_series([Text::new(format!("{error:.2}"), centre, style)])?;
                 }
             }
         }
