@@ -71,7 +71,8 @@ fn table(cost: &Cost) -> String {
     line("all, training".into(), cost.training());
     lines.push(format!(
         "\nweights {} bytes, activations {} bytes an image, latent weights and optimizer {} bytes\n\
-         energy at 45 nm with memory: {:.1} nJ an answer, {:.1} nJ an image trained",
+         energy at 45 nm with memory: {:.1} nJ an answer, which fetches every weight for itself; {:.1} nJ an image trained, \
+         whose minibatch shares them",
         cost.weight_bytes(),
         cost.input_bytes(),
         cost.training_bytes(),

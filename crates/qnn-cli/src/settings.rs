@@ -45,23 +45,23 @@ pub struct Settings {
     #[arg(long)]
     normalization: Option<NormalizationName>,
     /// Share of the pixels that training leaves out.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     input_dropout: Option<f32>,
     /// Share of the hidden activations that training leaves out.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     hidden_dropout: Option<f32>,
     #[arg(long)]
     loss: Option<LossName>,
     #[arg(long)]
     optimizer: Option<OptimizerName>,
     /// Momentum of SGD, at least 0 and below 1; 0.9 by default.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     momentum: Option<f32>,
     /// Step size of the first epoch.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     learning_rate: Option<f32>,
     /// What the learning rate is multiplied with after every --decay-epochs.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     learning_rate_decay: Option<f32>,
     /// Epochs between two decays of the learning rate.
     #[arg(long)]

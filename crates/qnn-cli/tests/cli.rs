@@ -129,6 +129,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
     assert!(train(&["--weight-bits", "9"]).contains("no width of 9 bits"));
     assert!(train(&["--hidden", "0"]).contains("1 to 8192 units"));
     assert!(train(&["--hidden", "9000"]).contains("1 to 8192 units"));
+    assert!(train(&["--learning-rate", "-1"]).contains("learning rate is above 0"));
     assert!(train(&["--learning-rate", "NaN"]).contains("learning rate is above 0"));
     assert!(train(&["--preset", "mnist-1"]).contains("mnist-512"));
     assert!(train(&["--data", "/nowhere"]).contains("/nowhere cannot be read"));

@@ -470,9 +470,13 @@ pub const PRESETS: [Preset; 7] = [
     },
     Preset {
         name: "mnist-1024",
-        about: "three hidden layers of 1024",
+        about: "three hidden layers of 1024: 1.3 % test error after 60 epochs",
         hidden: &[1024, 1024, 1024],
-        change: |spec| spec,
+        change: |spec| NetworkSpec {
+            input_dropout: 0.2,
+            learning_rate_decay: 0.93,
+            ..spec
+        },
     },
     Preset {
         name: "paper-torch7",

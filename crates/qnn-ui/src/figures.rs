@@ -82,7 +82,7 @@ pub fn WeightSize(properties: &WeightSizeProperties) -> Html {
             </p>
             <p id="energy" class="weight-size">
                 { "An answer takes " }<strong>{ format::joules(energy) }</strong>
-                if energy < all_floats {
+                if energy < 0.99 * all_floats {
                     { format!(" instead of {}, ", format::joules(all_floats)) }
                 } else {
                     { ", " }

@@ -2,7 +2,9 @@
 //! It knows nothing of pixels; `chart` draws it.
 
 use qnn_protocol::StepPoint;
-use qnn_protocol::spec::{NetworkSpec, Optimizer};
+use qnn_protocol::spec::{
+    LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, Rounding,
+};
 
 /// More buckets than this would not be seen apart; then neighbours are merged.
 const MOST_BUCKETS: usize = 1024;
@@ -252,34 +254,57 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
             changes.push(format!("{name} {before}→{after} bits"));
         }
     }
-    for (changed, name) in [
-        (
-            before.weight_levels != after.weight_levels
-                || before.activation_levels != after.activation_levels
-                || before.gradient_levels != after.gradient_levels,
-            "levels",
-        ),
-        (
-            before.weight_rounding != after.weight_rounding
-                || before.activation_rounding != after.activation_rounding
-                || before.gradient_rounding != after.gradient_rounding,
-            "rounding",
-        ),
-        (before.normalization != after.normalization, "normalization"),
-        (
-            before.input_dropout != after.input_dropout
-                || before.hidden_dropout != after.hidden_dropout,
-            "dropout",
-        ),
-        (before.loss != after.loss, "loss"),
-        (
-            before.learning_rate_scale != after.learning_rate_scale,
-            "rate of layers",
-        ),
+    for (name, before, after) in [
+        ("W", before.weight_levels, after.weight_levels),
+        ("A", before.activation_levels, after.activation_levels),
+        ("G", before.gradient_levels, after.gradient_levels),
     ] {
-        if changed {
-            changes.push(name.into());
+        if before != after {
+            let kind = match after {
+                Levels::Linear => "linear",
+                Levels::Logarithmic => "logarithmic",
+            };
+            changes.push(format!("{name} {kind}"));
         }
+    }
+    for (name, before, after) in [
+        ("W", before.weight_rounding, after.weight_rounding),
+        ("A", before.activation_rounding, after.activation_rounding),
+        ("G", before.gradient_rounding, after.gradient_rounding),
+    ] {
+        if before != after {
+            let kind = match after {
+                Rounding::Deterministic => "deterministic",
+                Rounding::Stochastic => "stochastic",
+            };
+            changes.push(format!("{name} {kind}"));
+        }
+    }
+    if before.normalization != after.normalization {
+        changes.push(match after.normalization {
+            Normalization::BatchNorm => "batch norm".into(),
+            Normalization::ShiftBatchNorm => "shift norm".into(),
+        });
+    }
+    for (before, after) in [
+        (before.input_dropout, after.input_dropout),
+        (before.hidden_dropout, after.hidden_dropout),
+    ] {
+        if before != after {
+            changes.push(format!("dropout {after}"));
+        }
+    }
+    if before.loss != after.loss {
+        changes.push(match after.loss {
+            Loss::SquaredHinge => "squared hinge".into(),
+            Loss::CrossEntropy => "cross-entropy".into(),
+        });
+    }
+    if before.learning_rate_scale != after.learning_rate_scale {
+        changes.push(match after.learning_rate_scale {
+            LearningRateScale::Equal => "equal rates".into(),
+            LearningRateScale::Glorot => "Glorot rates".into(),
+        });
     }
     if before.learning_rate != after.learning_rate {
         changes.push(format!("rate {}", after.learning_rate));

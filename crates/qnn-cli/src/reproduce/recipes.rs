@@ -60,7 +60,7 @@ pub fn recipes() -> Vec<Recipe> {
             name: "mnist-1024",
             title: "Three hidden layers of 1024, 1-bit weights and activations",
             about: "Adam, squared hinge loss, batch 100, dropout of a fifth of the pixels.",
-            runs: vec![run("1/1 bits", wide(1024, Bits::ONE), 60, Some(BREVITAS))],
+            runs: vec![run("1/1 bits", preset("mnist-1024"), 60, Some(BREVITAS))],
         },
         Recipe {
             name: "mnist-2048",
@@ -140,7 +140,7 @@ pub fn recipes() -> Vec<Recipe> {
                 run("2 x 512", binary_connect(small()), COMPARISON_EPOCHS, None),
                 run(
                     "3 x 1024",
-                    binary_connect(wide(1024, Bits::ONE)),
+                    binary_connect(preset("mnist-1024")),
                     20,
                     Some(BINARY_CONNECT),
                 ),
@@ -234,17 +234,6 @@ fn preset(name: &str) -> NetworkSpec {
 /// The network that settings are compared on.
 fn small() -> NetworkSpec {
     preset("mnist-512")
-}
-
-/// Three hidden layers, trained for long.
-fn wide(units: usize, activation_bits: Bits) -> NetworkSpec {
-    NetworkSpec {
-        hidden: vec![units; 3],
-        activation_bits,
-        input_dropout: 0.2,
-        learning_rate_decay: 0.93,
-        ..small()
-    }
 }
 
 fn binary_connect(spec: NetworkSpec) -> NetworkSpec {

@@ -49,7 +49,7 @@ pub fn write(folder: &Path, recipes: &[Recipe], report: &Report, data: &str) -> 
             let epochs: Vec<u32> = recipe.runs.iter().map(|run| run.epochs).collect();
             writeln!(
                 text,
-                "Not run yet: {} runs of up to {} epochs.\n",
+                "Not run yet; runs: {}, epochs: up to {}.\n",
                 epochs.len(),
                 epochs.iter().max().unwrap_or(&0)
             )?;

@@ -63,7 +63,7 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
                     <path class="line" d="M0 6H512" />
                     <path d={strokes(&levels)} />
                 </svg>
-                <p id={about}>{ values(bits, &levels, properties.gradient) }</p>
+                <p id={about}>{ values(bits, properties.levels, &levels, properties.gradient) }</p>
             </div>
         </div>
     }
@@ -102,7 +102,7 @@ fn levels(bits: Bits, levels: Levels, gradient: bool) -> Vec<f32> {
     }
 }
 
-fn values(bits: Bits, levels: &[f32], gradient: bool) -> String {
+fn values(bits: Bits, kind: Levels, levels: &[f32], gradient: bool) -> String {
     if bits.is_float() {
         return "any value: not quantized".into();
     }
@@ -110,13 +110,21 @@ fn values(bits: Bits, levels: &[f32], gradient: bool) -> String {
         return "2 values: −1 and +1".into();
     }
     let count = levels.len();
-    if gradient {
-        return format!("{count} values, up to the largest of a row");
+    match (kind, gradient) {
+        (Levels::Linear, true) => {
+            format!("{count} values, the largest of each image's or unit's at the end")
+        }
+        (Levels::Logarithmic, true) => {
+            format!("{count} values: 0 and powers of two, of each image's or unit's largest")
+        }
+        (Levels::Logarithmic, false) => format!("{count} values: powers of two, from ±1 down"),
+        (Levels::Linear, false) => {
+            let largest = levels
+                .iter()
+                .fold(0.0, |largest: f32, level| largest.max(*level));
+            format!("{count} values from −1 to +{largest}")
+        }
     }
-    let largest = levels
-        .iter()
-        .fold(0.0, |largest: f32, level| largest.max(*level));
-    format!("{count} values from −1 to +{largest}")
 }
 
 /// A stroke for each value, from -1 at the left to +1 at the right of a box of 512 x 12; the box where all count.

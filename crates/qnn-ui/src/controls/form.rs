@@ -84,11 +84,10 @@ impl Form {
         matches!(self.chosen.optimizer, Optimizer::Sgd { .. })
     }
 
-    /// Puts what is typed in force, if all of it makes sense; gives back the spec that was in force.
+    /// Puts what makes sense in force; what does not stays as it was. Gives back the spec that was in force.
     pub fn commit(&mut self) -> Option<NetworkSpec> {
-        let (spec, problems) = self.read();
-        (problems.is_empty() && spec != self.in_force)
-            .then(|| std::mem::replace(&mut self.in_force, spec))
+        let spec = self.typed();
+        (spec != self.in_force).then(|| std::mem::replace(&mut self.in_force, spec))
     }
 
     /// What is wrong with what is typed, each beside its field.
@@ -96,13 +95,12 @@ impl Form {
         self.read().1
     }
 
-    /// The spec as typed and chosen, where all of it makes sense.
-    pub fn typed(&self) -> Option<NetworkSpec> {
-        let (spec, problems) = self.read();
-        problems.is_empty().then_some(spec)
+    /// The spec as typed and chosen; what makes no sense stands as it is in force.
+    pub fn typed(&self) -> NetworkSpec {
+        self.read().0
     }
 
-    /// The spec as typed; what cannot be read stands as it is in force and is a problem.
+    /// The spec as typed; what cannot be read or makes no sense stands as it is in force and is a problem.
     fn read(&self) -> (NetworkSpec, Vec<(Field, String)>) {
         let mut problems = Vec::new();
         let mut spec = NetworkSpec {
@@ -160,6 +158,25 @@ impl Form {
             };
             (field, problem.message)
         }));
+        for (field, _) in &problems {
+            let kept = &self.in_force;
+            match field {
+                Field::Hidden => spec.hidden.clone_from(&kept.hidden),
+                Field::LearningRate => spec.learning_rate = kept.learning_rate,
+                Field::LearningRateDecay => spec.learning_rate_decay = kept.learning_rate_decay,
+                Field::DecayEpochs => spec.decay_epochs = kept.decay_epochs,
+                Field::BatchSize => spec.batch_size = kept.batch_size,
+                Field::Momentum => {
+                    spec.optimizer = match kept.optimizer {
+                        kept @ Optimizer::Sgd { .. } => kept,
+                        _ => Optimizer::Sgd { momentum: 0.9 },
+                    }
+                }
+                Field::InputDropout => spec.input_dropout = kept.input_dropout,
+                Field::HiddenDropout => spec.hidden_dropout = kept.hidden_dropout,
+                Field::Seed => spec.seed = kept.seed,
+            }
+        }
         (spec, problems)
     }
 
@@ -189,15 +206,15 @@ trait Typed: std::str::FromStr {
 }
 
 impl Typed for f32 {
-    const EXPECTED: &'static str = "This is a number, such as 0.01.";
+    const EXPECTED: &'static str = "Write a number, such as 0.01.";
 }
 
 impl Typed for usize {
-    const EXPECTED: &'static str = "This is a whole number, such as 100.";
+    const EXPECTED: &'static str = "Write a whole number, such as 100.";
 }
 
 impl Typed for u32 {
-    const EXPECTED: &'static str = "This is a whole number, such as 1.";
+    const EXPECTED: &'static str = "Write a whole number, such as 1.";
 }
 
 fn widths(text: &str) -> Option<Vec<usize>> {
@@ -209,7 +226,7 @@ fn widths(text: &str) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use qnn_protocol::spec::{PRESETS, Preset};
+    use qnn_protocol::spec::{Bits, PRESETS, Preset};
 
     use super::*;
 
@@ -261,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_field_keeps_nothing_else_out_of_force() {
+        let mut form = with(Field::InputDropout, "2");
+        *form.text_mut(Field::Hidden) = "64".into();
+        form.chosen.weight_bits = Bits::ALL[3];
+        assert!(form.commit().is_some());
+        let expected = NetworkSpec {
+            hidden: vec![64],
+            weight_bits: Bits::ALL[3],
+            ..NetworkSpec::default()
+        };
+        assert_eq!(*form.in_force(), expected);
+        assert_eq!(form.problems().len(), 1);
+    }
+
+    #[test]
     fn momentum_matters_only_where_it_is_used() {
         let mut form = with(Field::Momentum, "1.5");
         assert_eq!(form.problems(), vec![]);
@@ -274,10 +306,8 @@ mod tests {
         assert!(form.commit().is_some());
         assert_eq!(form.in_force().learning_rate, 0.01);
         assert_eq!(
-            with(Field::Hidden, "64,32 16")
-                .typed()
-                .map(|spec| spec.hidden),
-            Some(vec![64, 32, 16])
+            with(Field::Hidden, "64,32 16").typed().hidden,
+            vec![64, 32, 16]
         );
     }
 

@@ -46,25 +46,28 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     };
     let chosen = &form.chosen;
     let typed = form.typed();
-    let preset = typed.as_ref().and_then(|spec| {
-        let is_it = |preset: &&Preset| {
-            NetworkSpec {
-                seed: spec.seed,
-                ..preset.spec()
-            } == *spec
-        };
-        PRESETS.iter().find(is_it)
-    });
+    let is_it = |preset: &&Preset| {
+        NetworkSpec {
+            seed: typed.seed,
+            ..preset.spec()
+        } == typed
+    };
+    let preset = PRESETS.iter().find(is_it);
     let on_preset = dispatch.reform(|name: String| Message::ChoosePreset(Preset::named(&name)));
     let presets: Vec<(AttrValue, AttrValue)> = PRESETS
         .iter()
         .map(|preset| {
-            let name = format!("{}: {}", preset.name, preset.about);
+            let anew = if preset.spec().same_shape(form.in_force()) {
+                ""
+            } else {
+                " (starts a new network)"
+            };
+            let name = format!("{}: {}{anew}", preset.name, preset.about);
             (preset.name.into(), name.into())
         })
         .collect();
     let preset = preset.map_or("", |preset| preset.name);
-    let begins_anew = typed.is_some_and(|spec| starts_anew(form.in_force(), &spec));
+    let begins_anew = starts_anew(form.in_force(), &typed);
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
@@ -95,7 +98,7 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                 }
                 { field(Field::InputDropout, "input-dropout", "Dropout of pixels", "half") }
                 { field(Field::HiddenDropout, "hidden-dropout", "Dropout of activations", "half") }
-                // Nothing that is typed: what is wrong must not be folded away.
+                // Nothing that is typed is in here: what is wrong must not be folded away.
                 <details class="wide">
                     <summary>{ "More of the paper" }</summary>
                     <div class="more">
