@@ -112,10 +112,10 @@ fn values(bits: Bits, kind: Levels, levels: &[f32], gradient: bool) -> String {
     let count = levels.len();
     match (kind, gradient) {
         (Levels::Linear, true) => {
-            format!("{count} values, the largest of each image's or unit's at the end")
+            format!("{count} values, up to the largest of an image or a unit")
         }
         (Levels::Logarithmic, true) => {
-            format!("{count} values: 0 and powers of two, of each image's or unit's largest")
+            format!("{count} values: 0 and powers of two, up to the largest of an image or a unit")
         }
         (Levels::Logarithmic, false) => format!("{count} values: powers of two, from ±1 down"),
         (Levels::Linear, false) => {
