@@ -65,6 +65,11 @@ test("a page that the visitor has begun to use does not load again", async () =>
 test("once loaded it opens without a network", async () => {
     await visit({}, async (page, loaded, server) => {
         await loaded(2);
+        // The browser fetches the icon last, when the page has loaded: it stays until that is kept, for five seconds.
+        await page.evaluate(async () => {
+            const { href } = document.querySelector("link[rel=icon]");
+            for (let i = 0; i < 50 && !(await caches.match(href)); i++) await new Promise((done) => setTimeout(done, 100));
+        });
         await page.goto(server.url + BLANK);
         await firstMessage(page, "worker.js?threads=2");
         await server.close();
