@@ -101,6 +101,24 @@ pub enum Rounding {
     Stochastic,
 }
 
+impl fmt::Display for Levels {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Levels::Linear => "linear",
+            Levels::Logarithmic => "logarithmic",
+        })
+    }
+}
+
+impl fmt::Display for Rounding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Rounding::Deterministic => "deterministic",
+            Rounding::Stochastic => "stochastic",
+        })
+    }
+}
+
 /// How the sums of a layer are normalized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -377,17 +377,22 @@ impl Trainer {
         )
     }
 
-    /// The chances of the step under way.
-    fn chances(&self, layer: usize, purpose: Purpose, columns: usize) -> Chances {
-        Chances::new(self.spec.seed, self.progress.step, layer, purpose, columns)
+    /// The chances of the step under way, where something is `stochastic`.
+    fn chances(
+        &self,
+        stochastic: bool,
+        layer: usize,
+        purpose: Purpose,
+        columns: usize,
+    ) -> Option<Chances> {
+        let (seed, step) = (self.spec.seed, self.progress.step);
+        stochastic.then(|| Chances::new(seed, step, layer, purpose, columns))
     }
 
     fn dropout(&self, layer: usize) -> Option<Dropout> {
-        let share = self.spec.dropout(layer);
-        (share > 0.0).then(|| {
-            let columns = self.layers[layer].inputs;
-            Dropout::new(share, self.chances(layer, Purpose::Dropout, columns))
-        })
+        let (share, inputs) = (self.spec.dropout(layer), self.layers[layer].inputs);
+        self.chances(share > 0.0, layer, Purpose::Dropout, inputs)
+            .map(|chances| Dropout::new(share, chances))
     }
 
     fn perform(&mut self, part: Part, work: &mut Work) -> Result<(), Diverged> {
@@ -411,9 +416,8 @@ impl Trainer {
                 } = &self.layers[layer];
                 are_finite(&latent.values).map_err(diverged(layer, "weights"))?;
                 let quantizer = self.spec.weights();
-                let chances = quantizer
-                    .is_stochastic()
-                    .then(|| self.chances(layer, Purpose::Weights, *inputs));
+                let chances =
+                    self.chances(quantizer.is_stochastic(), layer, Purpose::Weights, *inputs);
                 work.weights.push(Operand::quantized(
                     self.forward_kind(layer),
                     quantizer,
@@ -439,9 +443,12 @@ impl Trainer {
                 if layer < last {
                     let quantizer = self.spec.activations();
                     let units = self.layers[layer].units;
-                    let chances = quantizer
-                        .is_stochastic()
-                        .then(|| self.chances(layer + 1, Purpose::Activations, units));
+                    let chances = self.chances(
+                        quantizer.is_stochastic(),
+                        layer + 1,
+                        Purpose::Activations,
+                        units,
+                    );
                     work.inputs.push(Operand::quantized(
                         self.forward_kind(layer + 1),
                         quantizer,
@@ -491,9 +498,12 @@ impl Trainer {
                 let weights = &work.weights[layer];
                 let quantizer = self.spec.gradients();
                 let kind = ProductKind::of(quantizer.encoding(), weights.encoding());
-                let chances = quantizer
-                    .is_stochastic()
-                    .then(|| self.chances(layer, Purpose::GradientRows, units));
+                let chances = self.chances(
+                    quantizer.is_stochastic(),
+                    layer,
+                    Purpose::GradientRows,
+                    units,
+                );
                 let value = |row: usize, unit: usize| work.gradient[row * units + unit];
                 let gradient =
                     Operand::gradients(kind, quantizer, batch, units, value, chances.as_ref());
@@ -512,9 +522,12 @@ impl Trainer {
                 let input = &work.inputs[layer];
                 let quantizer = self.spec.gradients();
                 let kind = ProductKind::of(quantizer.encoding(), input.encoding());
-                let chances = quantizer
-                    .is_stochastic()
-                    .then(|| self.chances(layer, Purpose::GradientUnits, batch));
+                let chances = self.chances(
+                    quantizer.is_stochastic(),
+                    layer,
+                    Purpose::GradientUnits,
+                    batch,
+                );
                 let value = |unit: usize, row: usize| work.gradient[row * units + unit];
                 let gradient =
                     Operand::gradients(kind, quantizer, units, batch, value, chances.as_ref());

@@ -2,9 +2,7 @@
 //! It knows nothing of pixels; `chart` draws it.
 
 use qnn_protocol::StepPoint;
-use qnn_protocol::spec::{
-    LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, Rounding,
-};
+use qnn_protocol::spec::{LearningRateScale, Loss, NetworkSpec, Normalization, Optimizer};
 
 /// More buckets than this would not be seen apart; then neighbours are merged.
 const MOST_BUCKETS: usize = 1024;
@@ -260,11 +258,7 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
         ("G", before.gradient_levels, after.gradient_levels),
     ] {
         if before != after {
-            let kind = match after {
-                Levels::Linear => "linear",
-                Levels::Logarithmic => "logarithmic",
-            };
-            changes.push(format!("{name} {kind}"));
+            changes.push(format!("{name} {after}"));
         }
     }
     for (name, before, after) in [
@@ -273,11 +267,7 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
         ("G", before.gradient_rounding, after.gradient_rounding),
     ] {
         if before != after {
-            let kind = match after {
-                Rounding::Deterministic => "deterministic",
-                Rounding::Stochastic => "stochastic",
-            };
-            changes.push(format!("{name} {kind}"));
+            changes.push(format!("{name} {after}"));
         }
     }
     if before.normalization != after.normalization {

@@ -83,26 +83,19 @@ pub fn reproduce(arguments: Reproduce) -> Result<()> {
         return Ok(());
     }
     let write = |report: &Report| report::write(&workshop.reports, &all, report, name);
-    for (recipe, run) in runs_of(&chosen) {
-        let Some(data) = &data else { break };
-        if workshop.report()?.find(run, name).is_none() {
-            let outcome = workshop.train(recipe.name, run, data)?;
-            println!("{:16} {:40} {}", recipe.name, run.label, outcome.summary());
-            workshop.add(recipe.name, run, outcome, write)?;
+    if let Some(data) = &data {
+        for recipe in chosen {
+            for run in &recipe.runs {
+                if workshop.report()?.find(run, name).is_some() {
+                    continue;
+                }
+                let outcome = workshop.train(recipe.name, run, data)?;
+                println!("{:16} {:40} {}", recipe.name, run.label, outcome.summary());
+                workshop.add(recipe.name, run, outcome, write)?;
+            }
         }
     }
     write(&workshop.report()?)
-}
-
-fn runs_of<'a>(recipes: &'a [&Recipe]) -> impl Iterator<Item = (&'a Recipe, &'a Run)> {
-    let runs = |recipe: &&'a Recipe| {
-        recipe
-            .runs
-            .iter()
-            .map(|run| (*recipe, run))
-            .collect::<Vec<_>>()
-    };
-    recipes.iter().flat_map(runs)
 }
 
 fn choose<'a>(all: &'a [Recipe], names: &[String]) -> Result<Vec<&'a Recipe>> {

@@ -124,8 +124,7 @@ pub fn recipes() -> Vec<Recipe> {
                             gradient_levels,
                             ..small()
                         };
-                        let label =
-                            format!("{gradient_bits} bits, {}", levels_name(gradient_levels));
+                        let label = format!("{gradient_bits} bits, {gradient_levels}");
                         run(&label, spec, COMPARISON_EPOCHS, None)
                     })
                 })
@@ -206,7 +205,7 @@ pub fn recipes() -> Vec<Recipe> {
                             activation_levels: levels,
                             ..small()
                         };
-                        let label = format!("{count} bits, {}", levels_name(levels));
+                        let label = format!("{count} bits, {levels}");
                         run(&label, spec, COMPARISON_EPOCHS, None)
                     })
                 })
@@ -304,13 +303,6 @@ fn shift_based() -> Vec<Run> {
             None,
         ),
     ]
-}
-
-fn levels_name(levels: Levels) -> &'static str {
-    match levels {
-        Levels::Linear => "linear",
-        Levels::Logarithmic => "logarithmic",
-    }
 }
 
 fn bits(bits: u8) -> Bits {
