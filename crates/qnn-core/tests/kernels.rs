@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use qnn_core::bits::{BitMatrix, BitPlanes, Encoding};
+use qnn_core::bits::{BitMatrix, BitPlanes, BitTiles, Encoding};
 use qnn_core::kernels::*;
 
 #[cfg(target_arch = "wasm32")]
@@ -49,6 +49,68 @@ where
         Ok(())
     });
     outcome.unwrap();
+}
+
+fn any_encoding() -> impl Strategy<Value = Encoding> {
+    prop_oneof![
+        Just(Encoding::Sign),
+        (2u8..=8).prop_map(Encoding::TwosComplement),
+        Just(Encoding::Unsigned8),
+    ]
+}
+
+/// Integers of an encoding: any, or all the same extreme one.
+fn integers(encoding: Encoding, count: usize, seed: u64) -> Vec<i16> {
+    let any = |noise: f32| {
+        let code = (noise.to_bits().wrapping_mul(2654435761) >> 24) as u8;
+        encoding.decode((u32::from(code) & ((1 << encoding.digits()) - 1)) as u8) as i16
+    };
+    match seed % 4 {
+        0 => vec![encoding.range().0; count],
+        1 => vec![encoding.range().1; count],
+        _ => noise(seed, count).into_iter().map(any).collect(),
+    }
+}
+
+#[test]
+fn lookup_products_agree_with_the_reference() {
+    check(
+        (
+            any_encoding(),
+            any_encoding(),
+            (0usize..12, 0usize..80, columns()),
+            any::<u64>(),
+            any::<u64>(),
+        ),
+        |(a_encoding, w_encoding, (rows, w_rows, terms), seed, w_seed)| {
+            let values = integers(a_encoding, rows * terms, seed);
+            let a = Integers {
+                values: &values,
+                terms,
+                encoding: a_encoding,
+            };
+            let w = integers(w_encoding, w_rows * terms, w_seed);
+            let w = BitTiles::pack(w_encoding, w_rows, terms, |row, out| {
+                out.copy_from_slice(&w[row * terms..][..terms]);
+            });
+            let products = lookup_kernels().into_iter().map(|kernel| {
+                let mut out = vec![-1; rows * w_rows];
+                lookup_product_with(kernel, a, &w, 0..rows, &mut out);
+                (kernel.name, out)
+            });
+            let products: Vec<_> = products.collect();
+            for (name, product) in &products {
+                assert_eq!(product, &products[0].1, "{name}");
+            }
+            for row in 0..rows {
+                for w_row in 0..w_rows {
+                    let terms =
+                        (0..terms).map(|term| i32::from(a.row(row)[term]) * w.get(w_row, term));
+                    assert_eq!(products[0].1[row * w_rows + w_row], terms.sum());
+                }
+            }
+        },
+    );
 }
 
 #[test]

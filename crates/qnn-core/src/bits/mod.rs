@@ -6,6 +6,8 @@
 
 mod matrix;
 mod planes;
+mod tiles;
 
 pub use matrix::{BitMatrix, BitRows};
 pub use planes::{BitPlanes, Encoding};
+pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};

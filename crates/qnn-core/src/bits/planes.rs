@@ -62,6 +62,24 @@ impl Encoding {
         }
     }
 
+    /// The smallest and the largest integer.
+    pub fn range(self) -> (i16, i16) {
+        match self {
+            Encoding::Sign => (-1, 1),
+            Encoding::TwosComplement(digits) => (-(1 << (digits - 1)), (1 << (digits - 1)) - 1),
+            Encoding::Unsigned8 => (0, 255),
+        }
+    }
+
+    /// Digit `digit`, 0 or 1, of an integer that the encoding holds.
+    #[inline(always)]
+    pub fn digit(self, integer: i16, digit: usize) -> u8 {
+        match self {
+            Encoding::Sign => (integer >> 1 & 1 ^ 1) as u8,
+            _ => (integer >> digit & 1) as u8,
+        }
+    }
+
     /// The binary digits of an integer that the encoding holds, of up to 8 digits.
     #[inline]
     pub fn code(self, integer: i16) -> u8 {

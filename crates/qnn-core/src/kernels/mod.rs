@@ -7,6 +7,7 @@
 
 mod float;
 mod integer;
+mod lookup;
 #[cfg(not(any(
     target_arch = "x86_64",
     all(target_arch = "wasm32", target_feature = "simd128")
@@ -30,6 +31,9 @@ use x86_64 as machine;
 
 pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
 pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
+pub use lookup::{
+    Integers, LookupKernel, TileSums, lookup_kernels, lookup_picks, lookup_product_with,
+};
 pub use popcount::{
     BinaryKernel, binary_kernels, binary_product, binary_product_with, bit_plane_product,
     bit_plane_product_scalar,

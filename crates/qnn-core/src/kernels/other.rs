@@ -2,6 +2,7 @@
 
 use super::float::FloatKernel;
 use super::integer::IntegerKernel;
+use super::lookup::LookupKernel;
 use super::popcount::BinaryKernel;
 
 pub(super) fn binary_kernel() -> Option<BinaryKernel> {
@@ -13,5 +14,9 @@ pub(super) fn float_kernel() -> Option<FloatKernel> {
 }
 
 pub(super) fn integer_kernel() -> Option<IntegerKernel> {
+    None
+}
+
+pub(super) fn lookup_kernel() -> Option<LookupKernel> {
     None
 }

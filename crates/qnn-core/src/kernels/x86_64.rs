@@ -1,15 +1,14 @@
 //! Native twins: the portable algorithms compiled once more with AVX2 and POPCNT, where the machine has them, and
 //! the 16-bit product in AVX2. No fused multiply-add: it would change results.
 
-use std::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_setzero_si256,
-    _mm256_storeu_si256,
-};
+use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::float::{FloatKernel, TILE_COLUMNS, TILE_ROWS, Tile, tile_words};
 use super::integer::{self, IntegerKernel, dot};
+use super::lookup::{Bytes, Integers, LookupKernel, Table, TileSums, products_with};
 use super::popcount::{BinaryKernel, xor_popcount_words};
-use crate::bits::BitRows;
+use crate::bits::{BitRows, BitTile, BitTiles};
 
 fn available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")
@@ -83,4 +82,140 @@ fn integer_tile(
         std::array::from_fn(|column| sum(sums0[column], a[0], b[column])),
         std::array::from_fn(|column| sum(sums1[column], a[1], b[column])),
     ]
+}
+
+pub(super) fn lookup_kernel() -> Option<LookupKernel> {
+    available().then_some(LookupKernel {
+        name: "lookup avx2",
+        run: |a, w, rows, bands, sums| {
+            #[target_feature(enable = "avx2")]
+            fn run(
+                a: Integers<'_>,
+                w: &BitTiles,
+                rows: Range<usize>,
+                bands: Range<usize>,
+                sums: &mut [TileSums],
+            ) {
+                products_with::<Register, 4, 4>(a, w, rows, bands, sums);
+            }
+            // SAFETY: this kernel is only handed out where the features were found.
+            unsafe { run(a, w, rows, bands, sums) }
+        },
+    })
+}
+
+/// The 32 rows of a tile. Only code compiled with AVX2 may have one.
+#[derive(Clone, Copy)]
+struct Register(__m256i);
+
+// SAFETY of all blocks below: they run within `lookup_kernel`, so the machine has AVX2; the arrays that are loaded and
+// stored are as wide as the registers.
+impl Bytes for Register {
+    #[inline(always)]
+    fn tables(integers: &[i16; 8], lift: u8) -> [Table; 2] {
+        let mut tables = [[0; 16]; 2];
+        // SAFETY: see above.
+        unsafe {
+            let integers = _mm_loadu_si128(integers.as_ptr().cast());
+            let bytes = _mm_packs_epi16(integers, integers);
+            // Each integer, followed by its sum with the next.
+            let with_next = _mm_add_epi8(bytes, _mm_srli_epi64::<8>(bytes));
+            let both = _mm256_broadcastsi128_si256(_mm_unpacklo_epi8(bytes, with_next));
+            let lower = _mm256_setr_epi8(
+                -1, 0, 2, 1, -1, 0, 2, 1, -1, 0, 2, 1, -1, 0, 2, 1, //
+                -1, 8, 10, 9, -1, 8, 10, 9, -1, 8, 10, 9, -1, 8, 10, 9,
+            );
+            let upper = _mm256_setr_epi8(
+                -1, -1, -1, -1, 4, 4, 4, 4, 6, 6, 6, 6, 5, 5, 5, 5, //
+                -1, -1, -1, -1, 12, 12, 12, 12, 14, 14, 14, 14, 13, 13, 13, 13,
+            );
+            let sums = _mm256_add_epi8(
+                _mm256_shuffle_epi8(both, lower),
+                _mm256_shuffle_epi8(both, upper),
+            );
+            let sums = _mm256_add_epi8(sums, _mm256_set1_epi8(lift as i8));
+            _mm256_storeu_si256(tables.as_mut_ptr().cast(), sums);
+        }
+        tables
+    }
+
+    #[inline(always)]
+    fn zero() -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_setzero_si256() })
+    }
+
+    #[inline(always)]
+    fn load(tile: &BitTile) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_loadu_si256(tile.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn table(table: &Table) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    fn lower(self) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_and_si256(self.0, _mm256_set1_epi8(15)) })
+    }
+
+    #[inline(always)]
+    fn upper(self) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_and_si256(_mm256_srli_epi16::<4>(self.0), _mm256_set1_epi8(15)) })
+    }
+
+    #[inline(always)]
+    fn pick(self, indices: Self) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_shuffle_epi8(self.0, indices.0) })
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_add_epi8(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_add_epi16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn upper_bytes(self) -> Self {
+        // SAFETY: see above.
+        Register(unsafe { _mm256_srli_epi16::<8>(self.0) })
+    }
+
+    #[inline(always)]
+    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums) {
+        // SAFETY: see above.
+        unsafe {
+            let lower = _mm256_sub_epi16(pairs.0, _mm256_slli_epi16::<8>(upper_bytes.0));
+            // Rows 0 to 7 and 16 to 23, then 8 to 15 and 24 to 31.
+            let first = _mm256_unpacklo_epi16(lower, upper_bytes.0);
+            let last = _mm256_unpackhi_epi16(lower, upper_bytes.0);
+            let eights = [
+                _mm256_castsi256_si128(first),
+                _mm256_castsi256_si128(last),
+                _mm256_extracti128_si256::<1>(first),
+                _mm256_extracti128_si256::<1>(last),
+            ];
+            let (lift, factor) = (_mm256_set1_epi32(lift), _mm256_set1_epi32(factor));
+            for (index, eight) in eights.into_iter().enumerate() {
+                let to = sums.as_mut_ptr().cast::<__m256i>().add(index);
+                let terms = _mm256_mullo_epi32(
+                    _mm256_sub_epi32(_mm256_cvtepu16_epi32(eight), lift),
+                    factor,
+                );
+                _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), terms));
+            }
+        }
+    }
 }

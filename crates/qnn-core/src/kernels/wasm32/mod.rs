@@ -2,10 +2,12 @@
 
 mod float;
 mod integer;
+mod lookup;
 mod popcount;
 
 use super::float::FloatKernel;
 use super::integer::IntegerKernel;
+use super::lookup::LookupKernel;
 use super::popcount::BinaryKernel;
 
 pub(super) fn binary_kernel() -> Option<BinaryKernel> {
@@ -18,4 +20,8 @@ pub(super) fn float_kernel() -> Option<FloatKernel> {
 
 pub(super) fn integer_kernel() -> Option<IntegerKernel> {
     Some(integer::KERNEL)
+}
+
+pub(super) fn lookup_kernel() -> Option<LookupKernel> {
+    Some(lookup::KERNEL)
 }

@@ -1,0 +1,203 @@
+//! `BitTiles`: a matrix of small integers whose binary digits lie as the lookup kernel reads them, tile by tile.
+//! Like `BitPlanes` it knows nothing of scales.
+
+use rayon::prelude::*;
+
+use super::Encoding;
+
+/// Rows of a tile: a byte each.
+pub const TILE_ROWS: usize = 32;
+/// Columns of a tile: a bit each.
+pub const TILE_COLUMNS: usize = 8;
+/// A digit of 32 rows by 8 columns; byte r holds row r, its lowest bit the first column.
+pub type BitTile = [u8; TILE_ROWS];
+
+/// A matrix of small integers, `[rows, columns]`, as tiles of bits. Padded on both sides with zero bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BitTiles {
+    encoding: Encoding,
+    rows: usize,
+    columns: usize,
+    /// `[bands, digits, groups]`: bands of 32 rows, groups of 8 columns.
+    tiles: Vec<BitTile>,
+}
+
+impl BitTiles {
+    /// A matrix of zero bits.
+    pub fn zeros(encoding: Encoding, rows: usize, columns: usize) -> BitTiles {
+        let count = rows.div_ceil(TILE_ROWS) * encoding.digits() * columns.div_ceil(TILE_COLUMNS);
+        BitTiles {
+            encoding,
+            rows,
+            columns,
+            tiles: vec![[0; TILE_ROWS]; count],
+        }
+    }
+
+    /// Packs integers that `fill` gives row by row.
+    pub fn pack(
+        encoding: Encoding,
+        rows: usize,
+        columns: usize,
+        fill: impl Fn(usize, &mut [i16]) + Sync,
+    ) -> BitTiles {
+        let mut packed = BitTiles::zeros(encoding, rows, columns);
+        packed.par_bands().enumerate().for_each(|(band, tiles)| {
+            let first = band * TILE_ROWS;
+            let mut integers = vec![0; columns];
+            for row in first..rows.min(first + TILE_ROWS) {
+                fill(row, &mut integers);
+                pack_row(encoding, row - first, &integers, tiles);
+            }
+        });
+        packed
+    }
+
+    /// The transpose of `integers`, `[columns, rows]`.
+    pub fn pack_transposed(encoding: Encoding, rows: usize, integers: &[i16]) -> BitTiles {
+        let columns = integers.len() / rows.max(1);
+        let mut packed = BitTiles::zeros(encoding, rows, columns);
+        let groups = packed.groups();
+        packed.par_bands().enumerate().for_each(|(band, tiles)| {
+            let first = band * TILE_ROWS;
+            let width = TILE_ROWS.min(rows - first);
+            for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
+                for (bit, column) in integers.chunks_exact(rows).enumerate() {
+                    let tile = &mut tiles[bit / TILE_COLUMNS][..width];
+                    for (byte, integer) in tile.iter_mut().zip(&column[first..first + width]) {
+                        *byte |= encoding.digit(*integer, digit) << (bit % TILE_COLUMNS);
+                    }
+                }
+            }
+        });
+        packed
+    }
+
+    /// How digits make integers.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bands of 32 rows.
+    pub fn bands(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    /// Groups of 8 columns.
+    pub fn groups(&self) -> usize {
+        self.columns.div_ceil(TILE_COLUMNS)
+    }
+
+    /// The integer at `row`, `column`.
+    pub fn get(&self, row: usize, column: usize) -> i32 {
+        assert!(row < self.rows && column < self.columns);
+        (0..self.encoding.digits()).fold(self.encoding.offset(), |sum, digit| {
+            let tile = self.digit(row / TILE_ROWS, digit)[column / TILE_COLUMNS];
+            let bit = tile[row % TILE_ROWS] >> (column % TILE_COLUMNS) & 1;
+            sum + self.encoding.coefficient(digit) * i32::from(bit)
+        })
+    }
+
+    /// The tiles of a digit in a band, one a group.
+    pub fn digit(&self, band: usize, digit: usize) -> &[BitTile] {
+        let groups = self.groups();
+        &self.tiles[(band * self.encoding.digits() + digit) * groups..][..groups]
+    }
+
+    /// The tiles of each band, `[digits, groups]`, for [`pack_row`].
+    pub fn par_bands(&mut self) -> rayon::slice::ChunksMut<'_, BitTile> {
+        let length = self.encoding.digits() * self.groups();
+        self.tiles.par_chunks_mut(length.max(1))
+    }
+
+    /// The same integers, `[columns, rows]`.
+    pub fn transposed(&self) -> BitTiles {
+        let mut to = BitTiles::zeros(self.encoding, self.columns, self.rows);
+        let groups = to.groups();
+        to.par_bands().enumerate().for_each(|(band, tiles)| {
+            for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
+                for (group, to) in tiles.iter_mut().enumerate() {
+                    // Eight rows of this matrix are eight columns of the other.
+                    let rows = group * TILE_COLUMNS % TILE_ROWS;
+                    let from = self.digit(group * TILE_COLUMNS / TILE_ROWS, digit);
+                    let from = from[band * TILE_ROWS / TILE_COLUMNS..].iter();
+                    for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(from) {
+                        let square: [u8; 8] = std::array::from_fn(|row| from[rows + row]);
+                        *to = transpose_square(u64::from_le_bytes(square)).to_le_bytes();
+                    }
+                }
+            }
+        });
+        to
+    }
+}
+
+/// Writes the digits of a row of integers into row `row` of a band's tiles, `[digits, groups]`, whose bits there are 0.
+pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [BitTile]) {
+    /// Moves the lowest bits of eight bytes side by side, into the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let groups = integers.len().div_ceil(TILE_COLUMNS);
+    for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
+        let (whole, rest) = integers.as_chunks::<TILE_COLUMNS>();
+        for (tile, integers) in tiles.iter_mut().zip(whole) {
+            let digits = integers.map(|integer| encoding.digit(integer, digit));
+            tile[row] = (u64::from_le_bytes(digits).wrapping_mul(GATHER) >> 56) as u8;
+        }
+        for (bit, integer) in rest.iter().enumerate() {
+            tiles[groups - 1][row] |= encoding.digit(*integer, digit) << bit;
+        }
+    }
+}
+
+/// Transposes 8x8 bits, a row a byte, by swapping ever larger blocks across the diagonal (Warren, Hacker's Delight 7-3).
+fn transpose_square(mut bits: u64) -> u64 {
+    for (shift, mask) in [
+        (7, 0x00aa_00aa_00aa_00aa),
+        (14, 0x0000_cccc_0000_cccc),
+        (28, 0x0000_0000_f0f0_f0f0),
+    ] {
+        let swapped = (bits ^ (bits >> shift)) & mask;
+        bits ^= swapped ^ (swapped << shift);
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn integers_survive_packing_and_transposing(
+            digits in 1u8..=8, rows in 1usize..70, columns in 1usize..70, salt in any::<u32>()
+        ) {
+            let encoding = if digits == 1 { Encoding::Sign } else { Encoding::TwosComplement(digits) };
+            let integers: Vec<i16> = (0..rows * columns)
+                .map(|index| encoding.decode(((index as u32 ^ salt).wrapping_mul(2654435761) >> (32 - digits)) as u8) as i16)
+                .collect();
+            let packed = BitTiles::pack(encoding, rows, columns, |row, out| {
+                out.copy_from_slice(&integers[row * columns..][..columns]);
+            });
+            for row in 0..rows {
+                for column in 0..columns {
+                    prop_assert_eq!(packed.get(row, column), i32::from(integers[row * columns + column]));
+                }
+            }
+            let transposed = BitTiles::pack_transposed(encoding, columns, &integers);
+            prop_assert_eq!(&packed.transposed(), &transposed);
+            prop_assert_eq!(&transposed.transposed(), &packed);
+            prop_assert_eq!(transposed.get(columns - 1, rows - 1), i32::from(integers[rows * columns - 1]));
+        }
+    }
+}

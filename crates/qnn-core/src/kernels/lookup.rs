@@ -1,0 +1,413 @@
+//! The product of small integers a by bits w through tables: the cost of a pass over the bits does not grow with the
+//! integers' own bits (the idea of table lookup products, as in T-MAC, Wei et al. 2024).
+//!
+//! 1. Four integers have 16 sums of some of them. A table of 16 bytes holds them, lifted so that none is negative.
+//! 2. Four bits of a row of w say which of the four are added: half a byte that picks from the table. One instruction
+//!    picks for 16 rows of w at once, so tiles of 32 rows by 8 columns take two tables and two picks.
+//! 3. Picked bytes are added up in bytes for as long as they fit, then in 16 bits, lower and upper byte apart, for up
+//!    to [`BLOCK`] terms, then in 32 bits.
+//! 4. w = o + sum_i c_i w_i has a pass for each of its digits i, and a . w = o A + sum_i c_i (a . w_i), A the sum of a.
+//!
+//! Sums of four of |a| <= 31 fit a byte: one table, also for 6-bit gradients. Wider integers, as 8-bit pixels, are
+//! 16 h + l with a table for h and one for l.
+//!
+//! A table serves all rows of w, a tile some rows of a at a time, so that both stay in the first-level cache.
+
+use std::ops::Range;
+
+use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS};
+
+/// Terms whose bytes add up in 16 bits: 256 picks of at most 255.
+const BLOCK: usize = 1024;
+/// The largest byte.
+const BYTE: i32 = 255;
+
+/// The sums of any of four integers.
+pub(super) type Table = [u8; 16];
+/// Sums of a row of a with the 32 rows of w in a tile.
+pub type TileSums = [i32; TILE_ROWS];
+
+/// Small integers, `[rows, terms]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Integers<'a> {
+    pub values: &'a [i16],
+    pub terms: usize,
+    /// One that holds all the values.
+    pub encoding: Encoding,
+}
+
+impl<'a> Integers<'a> {
+    /// The integers of a row.
+    pub fn row(&self, row: usize) -> &'a [i16] {
+        &self.values[row * self.terms..][..self.terms]
+    }
+}
+
+/// Writes the products of some rows of `a` with the rows of `w` in `bands`: `[rows, bands]`, 32 sums a band.
+type Run = fn(a: Integers<'_>, w: &BitTiles, Range<usize>, bands: Range<usize>, &mut [TileSums]);
+
+/// One way to compute the product.
+#[derive(Clone, Copy, Debug)]
+pub struct LookupKernel {
+    /// For instance `lookup simd128`.
+    pub name: &'static str,
+    pub(super) run: Run,
+}
+
+/// A term at a time, without tables; the reference.
+pub(super) const SCALAR: LookupKernel = LookupKernel {
+    name: "lookup scalar",
+    run: products_scalar,
+};
+
+/// The tables in plain code, on any machine.
+pub(super) const PORTABLE: LookupKernel = LookupKernel {
+    name: "lookup bytes",
+    run: products_with::<PortableBytes, 1, 1>,
+};
+
+/// The twins of this machine, from the reference to the fastest.
+pub fn lookup_kernels() -> Vec<LookupKernel> {
+    [SCALAR, PORTABLE]
+        .into_iter()
+        .chain(super::machine::lookup_kernel())
+        .collect()
+}
+
+fn products_scalar(
+    a: Integers<'_>,
+    w: &BitTiles,
+    rows: Range<usize>,
+    bands: Range<usize>,
+    sums: &mut [TileSums],
+) {
+    for (row, sums) in rows.zip(sums.chunks_exact_mut(bands.len().max(1))) {
+        for (band, sums) in bands.clone().zip(sums) {
+            for (offset, sum) in sums.iter_mut().enumerate() {
+                let w_row = band * TILE_ROWS + offset;
+                if w_row < w.rows() {
+                    let terms = (0..a.terms).zip(a.row(row));
+                    *sum = terms
+                        .map(|(term, a)| i32::from(*a) * w.get(w_row, term))
+                        .sum();
+                }
+            }
+        }
+    }
+}
+
+/// The products of `rows` of `a` with all rows of `w`, `[rows, w.rows]`, with the kernel of the caller's choice, on
+/// this thread.
+pub fn lookup_product_with(
+    kernel: LookupKernel,
+    a: Integers<'_>,
+    w: &BitTiles,
+    rows: Range<usize>,
+    out: &mut [i32],
+) {
+    assert_eq!(a.terms, w.columns(), "rows of different length");
+    assert_eq!(out.len(), rows.len() * w.rows());
+    let mut sums = vec![[0; TILE_ROWS]; rows.len() * w.bands()];
+    (kernel.run)(a, w, rows, 0..w.bands(), &mut sums);
+    let rows = out.chunks_exact_mut(w.rows().max(1));
+    for (out, sums) in rows.zip(sums.chunks_exact(w.bands().max(1))) {
+        out.copy_from_slice(&sums.as_flattened()[..out.len()]);
+    }
+}
+
+/// 32 bytes in registers: a byte for each row of a tile.
+pub(super) trait Bytes: Copy {
+    /// The tables of integers 0 to 3 and 4 to 7, `lift` added to every sum.
+    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> [Table; 2];
+    fn zero() -> Self;
+    fn load(tile: &BitTile) -> Self;
+    /// A table for [`pick`](Self::pick).
+    fn table(table: &Table) -> Self;
+    /// The lower half of each byte.
+    fn lower(self) -> Self;
+    /// The upper half of each byte.
+    fn upper(self) -> Self;
+    /// From a table what each of `indices`, 0 to 15, says.
+    fn pick(self, indices: Self) -> Self;
+    fn add(self, other: Self) -> Self;
+    /// Adds pairs of bytes as 16 bits.
+    fn add_pairs(self, other: Self) -> Self;
+    /// The upper byte of each pair, as 16 bits.
+    fn upper_bytes(self) -> Self;
+    /// Adds `factor * (byte sum - lift)` to `sums`, with the byte sums as they follow from the sums of pairs and those
+    /// of their upper bytes.
+    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums);
+}
+
+/// A part of the integers that has a table of its own.
+struct Digit {
+    /// What it counts: 1, or 16 for the upper half of wide integers.
+    value: i32,
+    /// What is added to the sums of a table so that none is negative.
+    lift: i32,
+    /// Picks that add up within a byte.
+    picks: usize,
+}
+
+impl Digit {
+    fn new(value: i32, smallest: i32, largest: i32) -> Digit {
+        Digit {
+            value,
+            lift: -4 * smallest,
+            picks: (BYTE / (4 * (largest - smallest))) as usize,
+        }
+    }
+
+    /// The parts of the integers of an encoding.
+    fn of(encoding: Encoding) -> Vec<Digit> {
+        let (smallest, largest) = encoding.range();
+        let (smallest, largest) = (i32::from(smallest.min(0)), i32::from(largest));
+        if 4 * (largest - smallest) <= BYTE {
+            vec![Digit::new(1, smallest, largest)]
+        } else {
+            vec![
+                Digit::new(1, 0, 15),
+                Digit::new(16, smallest >> 4, largest >> 4),
+            ]
+        }
+    }
+}
+
+/// For each table that integers of `encoding` take, how many picks from it add up within a byte: what the cost of the
+/// product follows from.
+pub fn lookup_picks(encoding: Encoding) -> Vec<usize> {
+    Digit::of(encoding)
+        .iter()
+        .map(|digit| digit.picks)
+        .collect()
+}
+
+/// The algorithm, for blocks of `ROWS` rows, of `WIDE_ROWS` where no two picks add up within a byte.
+#[inline(always)]
+pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>(
+    a: Integers<'_>,
+    w: &BitTiles,
+    rows: Range<usize>,
+    bands: Range<usize>,
+    sums: &mut [TileSums],
+) {
+    if bands.is_empty() {
+        return;
+    }
+    let digits = Digit::of(a.encoding);
+    let is_wide = digits.iter().any(|digit| digit.picks < 2);
+    let mut first = rows.start;
+    for sums in sums.chunks_mut(if is_wide { WIDE_ROWS } else { ROWS } * bands.len()) {
+        let rows = sums.len() / bands.len();
+        if is_wide && rows == WIDE_ROWS {
+            block::<V, WIDE_ROWS>(&digits, a, w, first, bands.clone(), sums);
+        } else if !is_wide && rows == ROWS {
+            block::<V, ROWS>(&digits, a, w, first, bands.clone(), sums);
+        } else {
+            for (row, sums) in sums.chunks_exact_mut(bands.len()).enumerate() {
+                block::<V, 1>(&digits, a, w, first + row, bands.clone(), sums);
+            }
+        }
+        first += rows;
+    }
+}
+
+/// The products of rows `first` and following.
+#[inline(always)]
+fn block<V: Bytes, const ROWS: usize>(
+    digits: &[Digit],
+    a: Integers<'_>,
+    w: &BitTiles,
+    first: usize,
+    bands: Range<usize>,
+    sums: &mut [TileSums],
+) {
+    let encoding = w.encoding();
+    for (row, sums) in sums.chunks_exact_mut(bands.len()).enumerate() {
+        let sum: i32 = a.row(first + row).iter().map(|a| i32::from(*a)).sum();
+        sums.fill([encoding.offset() * sum; TILE_ROWS]);
+    }
+    let mut tables = [[[[0; 16]; 2]; ROWS]; BLOCK / TILE_COLUMNS];
+    for start in (0..a.terms).step_by(BLOCK) {
+        let terms = start..a.terms.min(start + BLOCK);
+        let groups = start / TILE_COLUMNS..terms.end.div_ceil(TILE_COLUMNS);
+        for digit in digits {
+            for row in 0..ROWS {
+                let integers = &a.row(first + row)[terms.clone()];
+                let (whole, rest) = integers.as_chunks::<TILE_COLUMNS>();
+                let mut last = [0; TILE_COLUMNS];
+                last[..rest.len()].copy_from_slice(rest);
+                for (tables, integers) in tables.iter_mut().zip(whole.iter().chain([&last])) {
+                    let integers = match (digits.len(), digit.value) {
+                        (1, _) => *integers,
+                        (_, 1) => integers.map(|integer| integer & 15),
+                        _ => integers.map(|integer| integer >> 4),
+                    };
+                    tables[row] = V::tables(&integers, digit.lift as u8);
+                }
+            }
+            let tables = &tables[..groups.len()];
+            let lift = digit.lift * 2 * groups.len() as i32;
+            for (index, band) in bands.clone().enumerate() {
+                for w_digit in 0..encoding.digits() {
+                    let tiles = &w.digit(band, w_digit)[groups.clone()];
+                    let (pairs, upper) = match digit.picks {
+                        30.. => picks::<V, ROWS, 15>(tables, tiles),
+                        8.. => picks::<V, ROWS, 4>(tables, tiles),
+                        4.. => picks::<V, ROWS, 2>(tables, tiles),
+                        2.. => picks::<V, ROWS, 1>(tables, tiles),
+                        _ => picks_wide::<V, ROWS>(tables, tiles),
+                    };
+                    let factor = digit.value * encoding.coefficient(w_digit);
+                    for row in 0..ROWS {
+                        let sums = &mut sums[row * bands.len() + index];
+                        V::add_to(pairs[row], upper[row], lift, factor, sums);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sums of pairs and of upper bytes for each row, where the picks of `GROUPS` groups add up within a byte.
+#[inline(always)]
+fn picks<V: Bytes, const ROWS: usize, const GROUPS: usize>(
+    tables: &[[[Table; 2]; ROWS]],
+    tiles: &[BitTile],
+) -> ([V; ROWS], [V; ROWS]) {
+    let mut sums = ([V::zero(); ROWS], [V::zero(); ROWS]);
+    let (tables, last_tables) = tables.as_chunks::<GROUPS>();
+    let (tiles, last_tiles) = tiles.as_chunks::<GROUPS>();
+    for (tables, tiles) in tables.iter().zip(tiles) {
+        sums = add_bytes(sums, tables, tiles);
+    }
+    add_bytes(sums, last_tables, last_tiles)
+}
+
+/// Adds picks that add up within a byte.
+#[inline(always)]
+fn add_bytes<V: Bytes, const ROWS: usize>(
+    (mut pairs, mut upper): ([V; ROWS], [V; ROWS]),
+    tables: &[[[Table; 2]; ROWS]],
+    tiles: &[BitTile],
+) -> ([V; ROWS], [V; ROWS]) {
+    let mut bytes = [V::zero(); ROWS];
+    for (tables, tile) in tables.iter().zip(tiles) {
+        let tile = V::load(tile);
+        let (lower_half, upper_half) = (tile.lower(), tile.upper());
+        for row in 0..ROWS {
+            let first = V::table(&tables[row][0]).pick(lower_half);
+            let second = V::table(&tables[row][1]).pick(upper_half);
+            bytes[row] = bytes[row].add(first).add(second);
+        }
+    }
+    for row in 0..ROWS {
+        pairs[row] = pairs[row].add_pairs(bytes[row]);
+        upper[row] = upper[row].add_pairs(bytes[row].upper_bytes());
+    }
+    (pairs, upper)
+}
+
+/// The same where no two picks fit a byte.
+#[inline(always)]
+fn picks_wide<V: Bytes, const ROWS: usize>(
+    tables: &[[[Table; 2]; ROWS]],
+    tiles: &[BitTile],
+) -> ([V; ROWS], [V; ROWS]) {
+    let mut pairs = [V::zero(); ROWS];
+    let mut upper = [V::zero(); ROWS];
+    for (tables, tile) in tables.iter().zip(tiles) {
+        let tile = V::load(tile);
+        let (lower_half, upper_half) = (tile.lower(), tile.upper());
+        for row in 0..ROWS {
+            let first = V::table(&tables[row][0]).pick(lower_half);
+            let second = V::table(&tables[row][1]).pick(upper_half);
+            pairs[row] = pairs[row].add_pairs(first).add_pairs(second);
+            upper[row] = upper[row]
+                .add_pairs(first.upper_bytes())
+                .add_pairs(second.upper_bytes());
+        }
+    }
+    (pairs, upper)
+}
+
+/// Bytes in plain code.
+#[derive(Clone, Copy)]
+pub(super) struct PortableBytes([u8; TILE_ROWS]);
+
+impl PortableBytes {
+    fn pairs(self) -> impl Iterator<Item = u16> {
+        let pair = |pair: [u8; 2]| u16::from_le_bytes(pair);
+        (0..TILE_ROWS / 2).map(move |index| pair([self.0[2 * index], self.0[2 * index + 1]]))
+    }
+
+    fn of_pairs(pairs: impl Iterator<Item = u16>) -> PortableBytes {
+        let mut bytes = [0; TILE_ROWS];
+        for (bytes, pair) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+            *bytes = pair.to_le_bytes();
+        }
+        PortableBytes(bytes)
+    }
+}
+
+impl Bytes for PortableBytes {
+    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> [Table; 2] {
+        [0, 4].map(|first| {
+            let mut table = [lift; 16];
+            for (bit, integer) in integers[first..first + 4].iter().enumerate() {
+                for index in 0..1 << bit {
+                    table[index + (1 << bit)] = table[index].wrapping_add(*integer as u8);
+                }
+            }
+            table
+        })
+    }
+
+    fn zero() -> Self {
+        PortableBytes([0; TILE_ROWS])
+    }
+
+    fn load(tile: &BitTile) -> Self {
+        PortableBytes(*tile)
+    }
+
+    fn table(table: &Table) -> Self {
+        PortableBytes(std::array::from_fn(|index| table[index % 16]))
+    }
+
+    fn lower(self) -> Self {
+        PortableBytes(self.0.map(|byte| byte & 15))
+    }
+
+    fn upper(self) -> Self {
+        PortableBytes(self.0.map(|byte| byte >> 4))
+    }
+
+    fn pick(self, indices: Self) -> Self {
+        PortableBytes(indices.0.map(|index| self.0[usize::from(index)]))
+    }
+
+    fn add(self, other: Self) -> Self {
+        PortableBytes(std::array::from_fn(|index| {
+            self.0[index].wrapping_add(other.0[index])
+        }))
+    }
+
+    fn add_pairs(self, other: Self) -> Self {
+        let pairs = self.pairs().zip(other.pairs());
+        PortableBytes::of_pairs(pairs.map(|(pair, other)| pair.wrapping_add(other)))
+    }
+
+    fn upper_bytes(self) -> Self {
+        PortableBytes::of_pairs(self.pairs().map(|pair| pair >> 8))
+    }
+
+    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums) {
+        let sums = sums.as_chunks_mut::<2>().0.iter_mut();
+        for ((sums, pair), upper) in sums.zip(pairs.pairs()).zip(upper_bytes.pairs()) {
+            let lower = pair.wrapping_sub(upper << 8);
+            sums[0] += factor * (i32::from(lower) - lift);
+            sums[1] += factor * (i32::from(upper) - lift);
+        }
+    }
+}
