@@ -11,7 +11,6 @@
 use serde::Serialize;
 
 use crate::bits::Encoding;
-use crate::layers::ProductKind;
 use crate::spec::{Bits, NetworkSpec};
 
 const FLOAT_MULTIPLICATION: f64 = 3.7;
@@ -40,6 +39,9 @@ fn memory_access(bytes: f64, capacity: u64) -> f64 {
     bytes / 8.0 * access
 }
 
+/// Pairs of binary digits up to which a multiplication is counted as so many XNORs and popcounts, not as one of integers.
+const MAX_PAIRS: usize = 4;
+
 /// What a matrix product takes for one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ProductCost {
@@ -60,8 +62,8 @@ impl ProductCost {
             macs,
             ..ProductCost::default()
         };
-        match (ProductKind::of(a, b), a, b) {
-            (ProductKind::Popcount, Some(a), Some(b)) => {
+        match (a, b) {
+            (Some(a), Some(b)) if a.digits() * b.digits() <= MAX_PAIRS => {
                 let xnor_popcounts = macs * (a.digits() * b.digits()) as u64;
                 ProductCost {
                     xnor_popcounts,
@@ -70,7 +72,7 @@ impl ProductCost {
                     ..cost
                 }
             }
-            (ProductKind::Integer, Some(a), Some(b)) => {
+            (Some(a), Some(b)) => {
                 let digits = a.digits().max(b.digits()) as f64;
                 ProductCost {
                     integer_macs: macs,

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::quant::ap2;
@@ -104,13 +105,58 @@ impl Parameter {
         self.variance.fill(0.0);
     }
 
-    /// Moves the numbers of `range` along their `gradient`, one for each.
-    pub fn update(&mut self, update: Update, range: Range<usize>, gradient: &[f32]) {
+    /// Some of the numbers, with what the optimizer remembers of them.
+    pub fn part(&mut self, range: Range<usize>) -> ParameterPart<'_> {
+        ParameterPart {
+            values: &mut self.values[range.clone()],
+            momentum: &mut self.momentum[range.clone()],
+            variance: &mut self.variance[range],
+        }
+    }
+}
+
+/// Some of a parameter's numbers.
+#[derive(Debug)]
+pub struct ParameterPart<'a> {
+    pub values: &'a mut [f32],
+    momentum: &'a mut [f32],
+    variance: &'a mut [f32],
+}
+
+impl<'a> ParameterPart<'a> {
+    /// Parts of `length` numbers, the last one perhaps of fewer, for several threads.
+    pub fn par_chunks(
+        self,
+        length: usize,
+    ) -> impl IndexedParallelIterator<Item = ParameterPart<'a>> {
+        self.values
+            .par_chunks_mut(length)
+            .zip(self.momentum.par_chunks_mut(length))
+            .zip(self.variance.par_chunks_mut(length))
+            .map(|((values, momentum), variance)| ParameterPart {
+                values,
+                momentum,
+                variance,
+            })
+    }
+
+    /// A part of these numbers.
+    pub fn part(&mut self, range: Range<usize>) -> ParameterPart<'_> {
+        ParameterPart {
+            values: &mut self.values[range.clone()],
+            momentum: &mut self.momentum[range.clone()],
+            variance: &mut self.variance[range],
+        }
+    }
+
+    /// Moves the numbers along their `gradient`, one for each.
+    pub fn update(&mut self, update: Update, gradient: &[f32]) {
         let (beta1, beta2) = update.optimizer.betas();
-        let numbers = self.values[range.clone()]
+        let numbers = self
+            .values
             .iter_mut()
-            .zip(&mut self.momentum[range.clone()])
-            .zip(&mut self.variance[range])
+            .zip(&mut *self.momentum)
+            .zip(&mut *self.variance)
             .zip(gradient);
         match update.optimizer {
             Optimizer::Adam => {
@@ -158,7 +204,9 @@ mod tests {
             (Optimizer::ShiftAdaMax, 0.005..0.02),
         ] {
             let mut parameter = Parameter::new(vec![0.5, 0.5, 0.5]);
-            parameter.update(Update::new(optimizer, 0.01, 1), 0..3, &[3.0, -0.2, 0.0]);
+            parameter
+                .part(0..3)
+                .update(Update::new(optimizer, 0.01, 1), &[3.0, -0.2, 0.0]);
             let moved = |index: usize| parameter.values[index] - 0.5;
             assert!(steps.contains(&-moved(0)), "{optimizer:?} {}", moved(0));
             assert!(steps.contains(&moved(1)), "{optimizer:?} {}", moved(1));
@@ -170,11 +218,8 @@ mod tests {
     fn shift_adamax_by_hand() {
         // 2^-10 / (1 - 7/8) = 2^-7; m = 3/8, AP2(1/3) = 2^-2 by ratio: 1/3 is nearer to 1/4 than to 1/2.
         let mut parameter = Parameter::new(vec![0.0]);
-        parameter.update(
-            Update::new(Optimizer::ShiftAdaMax, 1.0 / 1024.0, 1),
-            0..1,
-            &[3.0],
-        );
+        let update = Update::new(Optimizer::ShiftAdaMax, 1.0 / 1024.0, 1);
+        parameter.part(0..1).update(update, &[3.0]);
         assert_eq!(parameter.values[0], -0.375 / 128.0 / 4.0);
     }
 
@@ -183,7 +228,7 @@ mod tests {
         let update = Update::new(Optimizer::Sgd { momentum: 0.5 }, 0.1, 1);
         let mut parameter = Parameter::new(vec![0.0, 7.0]);
         for expected in [-0.1, -0.25, -0.425] {
-            parameter.update(update, 0..1, &[1.0]);
+            parameter.part(0..1).update(update, &[1.0]);
             assert!((parameter.values[0] - expected).abs() < 1e-6);
         }
         assert_eq!(parameter.values[1], 7.0);

@@ -3,27 +3,162 @@
 
 use std::ops::Range;
 
+use crate::bits::Encoding;
 use crate::data::{CLASSES, Images};
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
-use crate::spec::Loss;
+use crate::spec::{Bits, Loss};
 
 /// A network that answers.
 #[derive(Clone, Debug)]
 pub struct PackedNetwork {
-    pub(crate) activations: Quantizer,
     pub(crate) loss: Loss,
     pub(crate) layers: Vec<PackedLayer>,
 }
 
+/// A layer that answers.
 #[derive(Clone, Debug)]
 pub(crate) struct PackedLayer {
-    pub inputs: usize,
-    pub kind: ProductKind,
+    inputs: usize,
+    units: usize,
+    kind: ProductKind,
     /// `[units, inputs]`.
-    pub weights: Operand,
-    pub scale: Vec<f32>,
-    pub shift: Vec<f32>,
+    weights: Operand,
+    edge: Edge,
+}
+
+/// What becomes of a layer's sums.
+#[derive(Clone, Debug)]
+enum Edge {
+    /// The sign of batch normalization's output, found in the integer sums alone.
+    Signs(Vec<Threshold>),
+    /// Batch normalization's output, quantized; in the last layer as it is.
+    Affine {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+        activations: Option<Quantizer>,
+    },
+}
+
+/// Where the sums of a unit become +1. Batch normalization is monotone, so one comparison says it, and exactly what
+/// float32's rounding of scale (unit sum) + shift says.
+#[derive(Clone, Copy, Debug)]
+struct Threshold {
+    /// The smallest sum with the sign `above`; smaller ones have the other.
+    least: i32,
+    above: i16,
+}
+
+impl Threshold {
+    fn new(scale: f32, shift: f32, unit: f32, largest: i32) -> Threshold {
+        let is_positive = |sum: i32| scale * (sum as f32 * unit) + shift >= 0.0;
+        let above = is_positive(largest);
+        let (mut below, mut least) = (-largest - 1, largest);
+        while below + 1 < least {
+            let middle = below + (least - below) / 2;
+            if is_positive(middle) == above {
+                least = middle;
+            } else {
+                below = middle;
+            }
+        }
+        Threshold {
+            least,
+            above: if above { 1 } else { -1 },
+        }
+    }
+
+    #[inline]
+    fn of(&self, sum: i32) -> i16 {
+        if sum >= self.least {
+            self.above
+        } else {
+            -self.above
+        }
+    }
+}
+
+impl PackedLayer {
+    /// A layer of `weights`, `[units, inputs]`, on inputs of `encoding`, each worth `input_step`; `affine` is batch
+    /// normalization's scale and shift, `activations` what its outputs become, if anything.
+    pub fn new(
+        kind: ProductKind,
+        encoding: Option<Encoding>,
+        input_step: f32,
+        weights: Operand,
+        (scale, shift): (Vec<f32>, Vec<f32>),
+        activations: Option<Quantizer>,
+    ) -> PackedLayer {
+        let inputs = weights.columns();
+        let edge = match (encoding, weights.encoding(), activations) {
+            (Some(a), Some(w), Some(activations)) if activations.bits == Bits::ONE => {
+                let extreme = |encoding: Encoding| i32::from(encoding.range().1) + 1;
+                let largest = extreme(a) * extreme(w) * inputs as i32;
+                let units = weights.units().iter().map(|unit| input_step * unit);
+                let affine = scale.iter().zip(&shift).zip(units);
+                Edge::Signs(
+                    affine
+                        .map(|((scale, shift), unit)| Threshold::new(*scale, *shift, unit, largest))
+                        .collect(),
+                )
+            }
+            _ => Edge::Affine {
+                scale,
+                shift,
+                activations,
+            },
+        };
+        PackedLayer {
+            inputs,
+            units: weights.rows(),
+            kind,
+            weights,
+            edge,
+        }
+    }
+
+    /// What the layer makes of `input`, for a layer above of kind `next`.
+    fn hidden(&self, input: &Operand, next: ProductKind) -> Operand {
+        let rows = input.rows();
+        match &self.edge {
+            Edge::Signs(thresholds) => {
+                let mut signs = vec![0; rows * self.units];
+                input.for_each_sum(
+                    0..rows,
+                    &self.weights,
+                    &mut signs,
+                    |_, units, sums, signs| {
+                        for ((sign, sum), threshold) in
+                            signs.iter_mut().zip(sums).zip(&thresholds[units])
+                        {
+                            *sign = threshold.of(*sum);
+                        }
+                    },
+                );
+                Operand::of_integers(next.a(), Encoding::Sign, self.units, signs, 1.0)
+            }
+            Edge::Affine { activations, .. } => {
+                let outputs = self.outputs(input);
+                let activations =
+                    activations.unwrap_or_else(|| unreachable!("a hidden layer has activations"));
+                Operand::quantized(next.a(), activations, self.units, &outputs, None, None)
+            }
+        }
+    }
+
+    /// Batch normalization's outputs, `[images, units]`.
+    fn outputs(&self, input: &Operand) -> Vec<f32> {
+        let mut outputs = vec![0.0; input.rows() * self.units];
+        input.product(0..input.rows(), &self.weights, &mut outputs);
+        if let Edge::Affine { scale, shift, .. } = &self.edge {
+            for row in outputs.chunks_exact_mut(self.units) {
+                for (output, (scale, shift)) in row.iter_mut().zip(scale.iter().zip(shift)) {
+                    *output = scale * *output + shift;
+                }
+            }
+        }
+        outputs
+    }
 }
 
 /// How a network did on some images.
@@ -116,25 +251,11 @@ impl PackedNetwork {
 
     /// The logits of images, `[images, classes]`, for their pixels, `[images, inputs]`.
     pub fn logits(&self, pixels: &[u8]) -> Vec<f32> {
-        let mut input = Operand::pixels(self.layers[0].kind, self.inputs(), pixels, None);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let units = layer.scale.len();
-            let rows = input.rows();
-            let mut sums = vec![0.0; rows * units];
-            input.product(0..rows, &layer.weights, &mut sums);
-            for row in sums.chunks_exact_mut(units) {
-                for (sum, (scale, shift)) in
-                    row.iter_mut().zip(layer.scale.iter().zip(&layer.shift))
-                {
-                    *sum = scale * *sum + shift;
-                }
-            }
-            let Some(next) = self.layers.get(index + 1) else {
-                return sums;
-            };
-            input = Operand::quantized(next.kind, self.activations, units, &sums, None, None);
+        let mut input = Operand::pixels(self.layers[0].kind.a(), self.inputs(), pixels, None);
+        for layers in self.layers.windows(2) {
+            input = layers[0].hidden(&input, layers[1].kind);
         }
-        unreachable!("a network has a layer")
+        self.layers[self.layers.len() - 1].outputs(&input)
     }
 
     /// Answers the test images of `range`.

@@ -5,20 +5,26 @@
 use std::ops::Range;
 
 use rand_chacha::rand_core::Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::bits::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};
 use crate::data::{CLASSES, TrainingData};
-use crate::layers::{BatchNorm, Dropout, Normalized, NotFinite, Operand, ProductKind, are_finite};
+use crate::kernels::Choice;
+use crate::layers::{
+    BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, transpose,
+};
 use crate::optim::{Parameter, Update, power};
 use crate::packed::{PackedLayer, PackedNetwork, SampledNetworks};
-use crate::quant::{Quantizer, straight_through};
+use crate::quant::{PIXEL_STEP, Quantizer};
 use crate::random::{Chances, Purpose, initialization};
 use crate::spec::{LearningRateScale, NetworkSpec, SpecError};
 
 /// Multiply-accumulates after which a step may be interrupted: some 10 ms of one thread.
 const PART_MACS: usize = 1 << 26;
-/// Rows that a piece of a product has at least: the float product packs its other operand anew for each piece.
-const MIN_PIECE: usize = 32;
+/// Rows that a piece of a product has a multiple of: the tiles of packed weights; and the float product packs its other
+/// operand anew for each piece.
+const MIN_PIECE: usize = TILE_ROWS;
 /// What a checkpoint starts with; a byte with the version of what follows comes next.
 const CHECKPOINT_MAGIC: &[u8] = b"QNN checkpoint";
 const CHECKPOINT_VERSION: u8 = 2;
@@ -30,6 +36,8 @@ pub struct Trainer {
     inputs: usize,
     layers: Vec<Layer>,
     progress: Progress,
+    #[serde(skip)]
+    choice: Choice,
     #[serde(skip)]
     order: Vec<u32>,
     #[serde(skip)]
@@ -56,6 +64,9 @@ struct Layer {
     units: usize,
     latent: Parameter,
     batch_norm: BatchNorm,
+    /// The quantized weights, where the last update made them on its way.
+    #[serde(skip)]
+    weights: Option<Operand>,
 }
 
 /// What a finished step showed.
@@ -104,6 +115,8 @@ struct Work {
     input_gradient: Vec<f32>,
     /// Both sides of the backward product under way: the gradient, quantized, and what it is multiplied with.
     backward: Option<(Operand, Operand)>,
+    /// The tiles of the layer's new weights, as far as they are updated.
+    new_weights: Vec<BitTile>,
     metrics: StepMetrics,
 }
 
@@ -173,6 +186,7 @@ impl Trainer {
                     units,
                     latent: Parameter::new(latent),
                     batch_norm: BatchNorm::new(units),
+                    weights: None,
                 }
             })
             .collect();
@@ -181,6 +195,7 @@ impl Trainer {
             inputs,
             layers,
             progress: Progress::default(),
+            choice: Choice::default(),
             order: Vec::new(),
             work: None,
         })
@@ -250,7 +265,21 @@ impl Trainer {
             }
         }
         self.spec = spec;
+        self.forget_weights();
         Ok(())
+    }
+
+    /// Chooses the integer kernels anew, which changes no result; to be called between steps.
+    pub fn choose_kernels(&mut self, choice: Choice) {
+        self.choice = choice;
+        self.forget_weights();
+    }
+
+    /// Makes the next step quantize the weights itself.
+    fn forget_weights(&mut self) {
+        for layer in &mut self.layers {
+            layer.weights = None;
+        }
     }
 
     /// To be called between steps when `before` is not trained on any more, but other data: an epoch begins.
@@ -349,7 +378,7 @@ impl Trainer {
             update,
             labels,
             inputs: vec![Operand::pixels(
-                self.forward_kind(0),
+                self.forward_kind(0).a(),
                 self.inputs,
                 &pixels,
                 self.dropout(0).as_ref(),
@@ -360,6 +389,7 @@ impl Trainer {
             gradient: Vec::new(),
             input_gradient: Vec::new(),
             backward: None,
+            new_weights: Vec::new(),
             metrics: StepMetrics {
                 step: self.progress.step + 1,
                 loss: 0.0,
@@ -372,6 +402,7 @@ impl Trainer {
     /// How a layer's inputs are multiplied with its weights in training.
     fn forward_kind(&self, layer: usize) -> ProductKind {
         ProductKind::of(
+            self.choice,
             self.spec.input_encoding(layer, true),
             self.spec.weights().encoding(),
         )
@@ -408,24 +439,27 @@ impl Trainer {
         };
         match part {
             Part::Quantize { layer } => {
-                let Layer {
-                    inputs,
-                    units,
-                    latent,
-                    ..
-                } = &self.layers[layer];
-                are_finite(&latent.values).map_err(diverged(layer, "weights"))?;
+                let form = self.forward_kind(layer).b();
                 let quantizer = self.spec.weights();
+                let Layer { inputs, units, .. } = self.layers[layer];
                 let chances =
-                    self.chances(quantizer.is_stochastic(), layer, Purpose::Weights, *inputs);
-                work.weights.push(Operand::quantized(
-                    self.forward_kind(layer),
-                    quantizer,
-                    *inputs,
-                    &latent.values,
-                    chances.as_ref(),
-                    None,
-                ));
+                    self.chances(quantizer.is_stochastic(), layer, Purpose::Weights, inputs);
+                let ready = self.layers[layer].weights.take();
+                let latent = &self.layers[layer].latent.values;
+                let quantize = || {
+                    are_finite(latent)?;
+                    Ok(Operand::quantized(
+                        form,
+                        quantizer,
+                        inputs,
+                        latent,
+                        chances.as_ref(),
+                        None,
+                    ))
+                };
+                let weights = ready.map_or_else(quantize, Ok);
+                work.weights
+                    .push(weights.map_err(diverged(layer, "weights"))?);
                 work.outputs.push(vec![0.0; batch * units]);
             }
             Part::Product { layer, rows } => {
@@ -450,7 +484,7 @@ impl Trainer {
                         units,
                     );
                     work.inputs.push(Operand::quantized(
-                        self.forward_kind(layer + 1),
+                        self.forward_kind(layer + 1).a(),
                         quantizer,
                         units,
                         outputs,
@@ -472,21 +506,20 @@ impl Trainer {
                     // What the layer above left is the gradient to its inputs.
                     work.gradient = std::mem::take(&mut work.input_gradient);
                     if let Some(dropout) = self.dropout(layer + 1) {
-                        let rows = work.gradient.chunks_exact_mut(self.layers[layer].units);
-                        for (row, gradient) in rows.enumerate() {
+                        let rows = work.gradient.par_chunks_mut(self.layers[layer].units);
+                        rows.enumerate().for_each(|(row, gradient)| {
                             gradient.iter_mut().for_each(|g| *g *= dropout.scale());
                             dropout.apply(row, gradient, 0.0);
-                        }
-                    }
-                    for (gradient, output) in work.gradient.iter_mut().zip(&work.outputs[layer]) {
-                        *gradient = straight_through(*output, *gradient);
+                        });
                     }
                 }
+                let outputs = (layer < last).then_some(work.outputs[layer].as_slice());
                 self.layers[layer]
                     .batch_norm
                     .backward(
                         self.spec.normalization,
                         &work.normalized[layer],
+                        outputs,
                         &mut work.gradient,
                         work.update,
                     )
@@ -497,17 +530,21 @@ impl Trainer {
                 let Layer { inputs, units, .. } = self.layers[layer];
                 let weights = &work.weights[layer];
                 let quantizer = self.spec.gradients();
-                let kind = ProductKind::of(quantizer.encoding(), weights.encoding());
+                let kind = ProductKind::of(self.choice, quantizer.encoding(), weights.encoding());
                 let chances = self.chances(
                     quantizer.is_stochastic(),
                     layer,
                     Purpose::GradientRows,
                     units,
                 );
-                let value = |row: usize, unit: usize| work.gradient[row * units + unit];
-                let gradient =
-                    Operand::gradients(kind, quantizer, batch, units, value, chances.as_ref());
-                work.backward = Some((gradient, weights.transposed(kind)));
+                let gradient = Operand::gradients(
+                    kind.a(),
+                    quantizer,
+                    units,
+                    &work.gradient,
+                    chances.as_ref(),
+                );
+                work.backward = Some((gradient, weights.transposed(kind.b())));
                 work.input_gradient = vec![0.0; batch * inputs];
             }
             Part::InputGradient { layer, rows } => {
@@ -521,35 +558,55 @@ impl Trainer {
                 let units = self.layers[layer].units;
                 let input = &work.inputs[layer];
                 let quantizer = self.spec.gradients();
-                let kind = ProductKind::of(quantizer.encoding(), input.encoding());
+                let kind = ProductKind::of(self.choice, quantizer.encoding(), input.encoding());
                 let chances = self.chances(
                     quantizer.is_stochastic(),
                     layer,
                     Purpose::GradientUnits,
                     batch,
                 );
-                let value = |unit: usize, row: usize| work.gradient[row * units + unit];
+                let gradient = transpose(batch, units, &work.gradient);
                 let gradient =
-                    Operand::gradients(kind, quantizer, units, batch, value, chances.as_ref());
-                work.backward = Some((gradient, input.transposed(kind)));
+                    Operand::gradients(kind.a(), quantizer, batch, &gradient, chances.as_ref());
+                let input = input.transposed(kind.b());
+                gradient
+                    .product_is_finite(&input)
+                    .map_err(diverged(layer, "gradients to the weights"))?;
+                work.backward = Some((gradient, input));
             }
-            Part::WeightUpdate { layer, units: rows } => {
-                let scale = self.spec.learning_rate_scale;
-                let Layer {
-                    inputs,
-                    units,
-                    latent,
-                    ..
-                } = &mut self.layers[layer];
+            Part::WeightUpdate { layer, units } => {
                 if let Some((gradient, input)) = &work.backward {
-                    let range = rows.start * *inputs..rows.end * *inputs;
-                    let mut to_weights = vec![0.0; range.len()];
-                    gradient.product(rows, input, &mut to_weights);
-                    are_finite(&to_weights).map_err(diverged(layer, "gradients to the weights"))?;
-                    // The gradient to the quantized weight moves the latent one, which is clipped (Algorithm 1).
-                    let update = work.update.scaled(scale.of(*inputs, *units));
-                    latent.update(update, range.clone(), &to_weights);
-                    clip(&mut latent.values[range]);
+                    let quantizer = self.spec.weights();
+                    let form = self.forward_kind(layer).b();
+                    let packs = form == Form::Tiles && !quantizer.is_stochastic();
+                    let Layer {
+                        inputs, units: all, ..
+                    } = self.layers[layer];
+                    let scale = self.spec.learning_rate_scale.of(inputs, all);
+                    let layer_update = LayerUpdate {
+                        update: work.update.scaled(scale),
+                        packed: packs.then_some(quantizer),
+                        inputs,
+                    };
+                    let tiles = layer_update
+                        .perform(
+                            &mut self.layers[layer].latent,
+                            gradient,
+                            input,
+                            units.clone(),
+                        )
+                        .map_err(diverged(layer, "gradients to the weights"))?;
+                    work.new_weights.extend(tiles);
+                    if units.end == all {
+                        let tiles = std::mem::take(&mut work.new_weights);
+                        let encoding = quantizer.encoding().filter(|_| packs);
+                        self.layers[layer].weights = encoding.map(|encoding| {
+                            Operand::tiles(
+                                BitTiles::of_tiles(encoding, all, inputs, tiles),
+                                quantizer.step(),
+                            )
+                        });
+                    }
                 }
             }
         }
@@ -584,27 +641,27 @@ impl Trainer {
         weights: Quantizer,
         chances: impl Fn(usize, usize) -> Option<Chances>,
     ) -> PackedNetwork {
-        let activations = self.spec.activations().deterministic();
+        let last = self.layers.len() - 1;
         let layers = self.layers.iter().enumerate().map(|(index, layer)| {
-            let (scale, shift) = layer.batch_norm.affine(self.spec.normalization);
-            let kind = ProductKind::of(self.spec.input_encoding(index, false), weights.encoding());
-            PackedLayer {
-                inputs: layer.inputs,
-                kind,
-                weights: Operand::quantized(
-                    kind,
-                    weights,
-                    layer.inputs,
-                    &layer.latent.values,
-                    chances(index, layer.inputs).as_ref(),
-                    None,
-                ),
-                scale,
-                shift,
-            }
+            let inputs = self.spec.input_encoding(index, false);
+            let kind = ProductKind::of(self.choice, inputs, weights.encoding());
+            let weights = Operand::quantized(
+                kind.b(),
+                weights,
+                layer.inputs,
+                &layer.latent.values,
+                chances(index, layer.inputs).as_ref(),
+                None,
+            );
+            let input_step = match index {
+                0 => PIXEL_STEP,
+                _ => self.spec.activations().step(),
+            };
+            let activations = (index < last).then(|| self.spec.activations().deterministic());
+            let affine = layer.batch_norm.affine(self.spec.normalization);
+            PackedLayer::new(kind, inputs, input_step, weights, affine, activations)
         });
         PackedNetwork {
-            activations,
             loss: self.spec.loss,
             layers: layers.collect(),
         }
@@ -666,6 +723,86 @@ impl LearningRateScale {
     }
 }
 
+/// How the weights of a layer are updated: the gradient to the quantized weights moves the latent ones, which are
+/// clipped (Algorithm 1). What is read of the memory once is done with: the row of the gradient is a block's sums, and
+/// the new weights are packed while they are in the cache.
+struct LayerUpdate {
+    update: Update,
+    /// How the new weights are packed, where the next step takes them so.
+    packed: Option<Quantizer>,
+    inputs: usize,
+}
+
+impl LayerUpdate {
+    /// Updates the weights of `units`, `[units, inputs]`, along the product of both operands; the tiles of the new ones.
+    fn perform(
+        &self,
+        latent: &mut Parameter,
+        gradient: &Operand,
+        input: &Operand,
+        units: Range<usize>,
+    ) -> Result<Vec<BitTile>, NotFinite> {
+        let inputs = self.inputs;
+        let floats = if gradient.units().is_empty() || input.units().is_empty() {
+            let mut to_weights = vec![0.0; units.len() * inputs];
+            gradient.product(units.clone(), input, &mut to_weights);
+            are_finite(&to_weights)?;
+            Some(to_weights)
+        } else {
+            None
+        };
+        let latent = latent.part(units.start * inputs..units.end * inputs);
+        let bands = latent
+            .par_chunks(TILE_ROWS * inputs)
+            .enumerate()
+            .map(|(band, mut latent)| {
+                let first = band * TILE_ROWS;
+                let mut tiles = self.new_tiles();
+                let mut integers = vec![0; inputs];
+                let mut update = |row: usize, to_weights: &[f32]| {
+                    let mut latent =
+                        latent.part((row - first) * inputs..(row - first + 1) * inputs);
+                    latent.update(self.update, to_weights);
+                    clip(latent.values);
+                    if let Some((quantizer, encoding)) = self
+                        .packed
+                        .and_then(|quantizer| Some((quantizer, quantizer.encoding()?)))
+                    {
+                        quantizer.integers(latent.values, &[], &mut integers);
+                        pack_row(encoding, row - first, &integers, &mut tiles);
+                    }
+                };
+                let rows = first..units.len().min(first + TILE_ROWS);
+                match &floats {
+                    Some(floats) => {
+                        for row in rows {
+                            update(row, &floats[row * inputs..][..inputs]);
+                        }
+                    }
+                    None => gradient.for_each_row(
+                        units.start + rows.start..units.start + rows.end,
+                        input,
+                        |row, to_weights| {
+                            update(row - units.start, to_weights);
+                        },
+                    ),
+                }
+                tiles
+            });
+        let bands: Vec<Vec<BitTile>> = bands.collect();
+        Ok(bands.concat())
+    }
+
+    /// Tiles for a band of 32 units; none where the weights are not packed.
+    fn new_tiles(&self) -> Vec<BitTile> {
+        let digits = self
+            .packed
+            .and_then(Quantizer::encoding)
+            .map_or(0, |encoding| encoding.digits());
+        vec![[0; TILE_ROWS]; digits * self.inputs.div_ceil(TILE_COLUMNS)]
+    }
+}
+
 /// Clips latent weights to [-1, 1].
 fn clip(latent: &mut [f32]) {
     for weight in latent {
@@ -675,7 +812,7 @@ fn clip(latent: &mut [f32]) {
 
 /// Cuts `0..count` so that each piece has about [`PART_MACS`], at `macs` for each of the count.
 fn pieces(count: usize, macs: usize) -> impl Iterator<Item = Range<usize>> {
-    let length = (PART_MACS / macs.max(1)).max(MIN_PIECE);
+    let length = (PART_MACS / macs.max(1) / MIN_PIECE * MIN_PIECE).max(MIN_PIECE);
     (0..count)
         .step_by(length)
         .map(move |start| start..count.min(start + length))

@@ -26,11 +26,23 @@ impl BitTiles {
     /// A matrix of zero bits.
     pub fn zeros(encoding: Encoding, rows: usize, columns: usize) -> BitTiles {
         let count = rows.div_ceil(TILE_ROWS) * encoding.digits() * columns.div_ceil(TILE_COLUMNS);
+        BitTiles::of_tiles(encoding, rows, columns, vec![[0; TILE_ROWS]; count])
+    }
+
+    /// The matrix of `tiles`, `[bands, digits, groups]`.
+    pub(crate) fn of_tiles(
+        encoding: Encoding,
+        rows: usize,
+        columns: usize,
+        tiles: Vec<BitTile>,
+    ) -> BitTiles {
+        let count = rows.div_ceil(TILE_ROWS) * encoding.digits() * columns.div_ceil(TILE_COLUMNS);
+        assert_eq!(tiles.len(), count);
         BitTiles {
             encoding,
             rows,
             columns,
-            tiles: vec![[0; TILE_ROWS]; count],
+            tiles,
         }
     }
 
@@ -108,14 +120,36 @@ impl BitTiles {
         })
     }
 
+    /// The integers, `[rows, columns]`.
+    pub(crate) fn unpack(&self) -> Vec<i16> {
+        let columns = self.columns;
+        let mut integers = vec![self.encoding.offset() as i16; self.rows * columns];
+        integers
+            .par_chunks_mut(columns.max(1))
+            .enumerate()
+            .for_each(|(row, integers)| {
+                for digit in 0..self.encoding.digits() {
+                    let coefficient = self.encoding.coefficient(digit) as i16;
+                    let tiles = self.digit(row / TILE_ROWS, digit);
+                    for (integers, tile) in integers.chunks_mut(TILE_COLUMNS).zip(tiles) {
+                        let bits = tile[row % TILE_ROWS];
+                        for (bit, integer) in integers.iter_mut().enumerate() {
+                            *integer += coefficient * i16::from(bits >> bit & 1);
+                        }
+                    }
+                }
+            });
+        integers
+    }
+
     /// The tiles of a digit in a band, one a group.
     pub fn digit(&self, band: usize, digit: usize) -> &[BitTile] {
         let groups = self.groups();
         &self.tiles[(band * self.encoding.digits() + digit) * groups..][..groups]
     }
 
-    /// The tiles of each band, `[digits, groups]`, for [`pack_row`].
-    pub fn par_bands(&mut self) -> rayon::slice::ChunksMut<'_, BitTile> {
+    /// The tiles of each band, `[digits, groups]`.
+    fn par_bands(&mut self) -> rayon::slice::ChunksMut<'_, BitTile> {
         let length = self.encoding.digits() * self.groups();
         self.tiles.par_chunks_mut(length.max(1))
     }

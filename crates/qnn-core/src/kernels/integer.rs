@@ -3,9 +3,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::{BEST_INTEGER, PARALLEL_STEPS};
+use super::BEST_INTEGER;
 
 /// Rows of `a` and of `b` in a tile.
 pub(super) const TILE_ROWS: usize = 2;
@@ -48,7 +46,7 @@ pub(super) fn dot(a: &[i16], b: &[i16]) -> i32 {
     terms.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
 }
 
-/// `out[row, column] = sum over terms of a[row, term] * b[column, term]`, with the fastest kernel, on all threads.
+/// `out[row, column] = sum over terms of a[row, term] * b[column, term]`, with the fastest kernel, on this thread.
 /// `a` is `[rows, terms]`, `b` is `[columns, terms]`, `out` is `[rows, columns]`. Sums must fit 32 bits.
 pub fn integer_product(terms: usize, a: &[i16], b: &[i16], out: &mut [i32]) {
     integer_product_with(*BEST_INTEGER, terms, a, b, out);
@@ -65,18 +63,8 @@ pub fn integer_product_with(
     if terms == 0 || out.is_empty() {
         return out.fill(0);
     }
-    let columns = b.len() / terms;
-    assert_eq!((a.len() / terms) * columns, out.len());
-    let steps = out.len() * terms / TILE_COLUMNS;
-    if steps < PARALLEL_STEPS || rayon::current_num_threads() == 1 {
-        return rows_product(kernel, terms, a, b, out);
-    }
-    let rows = (out.len() / columns)
-        .div_ceil(rayon::current_num_threads() * 4)
-        .next_multiple_of(TILE_ROWS);
-    out.par_chunks_mut(rows * columns)
-        .zip(a.par_chunks(rows * terms))
-        .for_each(|(out, a)| rows_product(kernel, terms, a, b, out));
+    assert_eq!((a.len() / terms) * (b.len() / terms), out.len());
+    rows_product(kernel, terms, a, b, out);
 }
 
 /// Takes 4 rows of `b`, which stay in the cache, through all rows of `a`. At the edges a tile computes rows twice.

@@ -15,6 +15,7 @@
 
 use std::ops::Range;
 
+use super::BEST_LOOKUP;
 use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS};
 
 /// Terms whose bytes add up in 16 bits: 256 picks of at most 255.
@@ -96,8 +97,21 @@ fn products_scalar(
     }
 }
 
-/// The products of `rows` of `a` with all rows of `w`, `[rows, w.rows]`, with the kernel of the caller's choice, on
+/// Writes the products of `rows` of `a` with the rows of `w` in `bands`, `[rows, bands]`, with the fastest kernel, on
 /// this thread.
+pub fn lookup_product(
+    a: Integers<'_>,
+    w: &BitTiles,
+    rows: Range<usize>,
+    bands: Range<usize>,
+    sums: &mut [TileSums],
+) {
+    assert_eq!(a.terms, w.columns(), "rows of different length");
+    assert_eq!(sums.len(), rows.len() * bands.len());
+    (BEST_LOOKUP.run)(a, w, rows, bands, sums);
+}
+
+/// The products of `rows` of `a` with all rows of `w`, `[rows, w.rows]`, with a kernel of the caller's choice.
 pub fn lookup_product_with(
     kernel: LookupKernel,
     a: Integers<'_>,
@@ -175,7 +189,7 @@ impl Digit {
 
 /// For each table that integers of `encoding` take, how many picks from it add up within a byte: what the cost of the
 /// product follows from.
-pub fn lookup_picks(encoding: Encoding) -> Vec<usize> {
+pub(super) fn lookup_picks(encoding: Encoding) -> Vec<usize> {
     Digit::of(encoding)
         .iter()
         .map(|digit| digit.picks)

@@ -5,6 +5,7 @@
 //! Twins agree bit for bit. Integers do so by nature; floats because every output element is one sum, added in
 //! the order of its terms, without fused multiply-adds. So no result depends on the machine or on threads.
 
+mod choice;
 mod float;
 mod integer;
 mod lookup;
@@ -29,15 +30,13 @@ use wasm32 as machine;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as machine;
 
+pub use choice::{Choice, Costs, Method};
 pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
 pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
 pub use lookup::{
-    Integers, LookupKernel, TileSums, lookup_kernels, lookup_picks, lookup_product_with,
+    Integers, LookupKernel, TileSums, lookup_kernels, lookup_product, lookup_product_with,
 };
-pub use popcount::{
-    BinaryKernel, binary_kernels, binary_product, binary_product_with, bit_plane_product,
-    bit_plane_product_scalar,
-};
+pub use popcount::{BinaryKernel, binary_kernels, binary_product_with, bit_plane_product};
 
 use std::sync::LazyLock;
 
@@ -50,5 +49,7 @@ static BEST_BINARY: LazyLock<BinaryKernel> =
     LazyLock::new(|| *binary_kernels().last().unwrap_or(&popcount::SCALAR));
 static BEST_FLOAT: LazyLock<FloatKernel> =
     LazyLock::new(|| *float_kernels().last().unwrap_or(&float::PORTABLE));
+static BEST_LOOKUP: LazyLock<LookupKernel> =
+    LazyLock::new(|| *lookup_kernels().last().unwrap_or(&lookup::PORTABLE));
 static BEST_INTEGER: LazyLock<IntegerKernel> =
     LazyLock::new(|| *integer_kernels().last().unwrap_or(&integer::SCALAR));

@@ -11,9 +11,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::{BEST_BINARY, PARALLEL_STEPS};
+use super::BEST_BINARY;
 use crate::bits::{BitPlanes, BitRows};
 
 /// Adds `scale * popcount(a_row xor b_row)` to `sums[a_row, b_row]`.
@@ -78,12 +76,8 @@ pub(super) fn xor_popcount_words(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sum
     }
 }
 
-/// Adds `scale * popcount(a_row xor b_row)` to `sums`, `[a.rows, b.rows]`, with the fastest kernel, on all threads.
-pub fn binary_product(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sums: &mut [i32]) {
-    binary_product_with(*BEST_BINARY, a, b, scale, sums);
-}
-
-/// [`binary_product`] with a kernel of the caller's choice.
+/// Adds `scale * popcount(a_row xor b_row)` to `sums`, `[a.rows, b.rows]`, with a kernel of the caller's choice, on
+/// this thread.
 pub fn binary_product_with(
     kernel: BinaryKernel,
     a: BitRows<'_>,
@@ -93,29 +87,29 @@ pub fn binary_product_with(
 ) {
     assert_eq!(a.words_per_row, b.words_per_row, "rows of different length");
     assert_eq!(sums.len(), a.rows * b.rows);
-    if sums.len() * a.words_per_row < PARALLEL_STEPS {
-        return (kernel.run)(a, b, scale, sums);
-    }
-    let rows = a
-        .rows
-        .div_ceil(rayon::current_num_threads() * 4)
-        .next_multiple_of(4);
-    sums.par_chunks_mut(rows * b.rows)
-        .enumerate()
-        .for_each(|(chunk, sums)| {
-            let first = chunk * rows;
-            let a = a.slice(first..first + sums.len() / b.rows);
-            (kernel.run)(a, b, scale, sums);
-        });
+    (kernel.run)(a, b, scale, sums);
 }
 
-/// The products of the integers of rows `a_rows` of `a` and of all rows of `b`, `[a_rows, b.rows]`.
-pub fn bit_plane_product(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Vec<i32> {
+/// Writes the products of the integers of rows `a_rows` of `a` with rows `b_rows` of `b`, `[a_rows, b_rows]`, with the
+/// fastest kernel, on this thread.
+pub fn bit_plane_product(
+    a: &BitPlanes,
+    a_rows: Range<usize>,
+    b: &BitPlanes,
+    b_rows: Range<usize>,
+    sums: &mut [i32],
+) {
     assert_eq!(a.columns(), b.columns(), "rows of different length");
-    let mut sums = vec![0; a_rows.len() * b.rows()];
+    sums.fill(0);
     for (a_coefficient, a_digit) in a.digits(a_rows.clone()) {
-        for (b_coefficient, b_digit) in b.digits(0..b.rows()) {
-            binary_product(a_digit, b_digit, a_coefficient * b_coefficient, &mut sums);
+        for (b_coefficient, b_digit) in b.digits(b_rows.clone()) {
+            binary_product_with(
+                *BEST_BINARY,
+                a_digit,
+                b_digit,
+                a_coefficient * b_coefficient,
+                sums,
+            );
         }
     }
     let coefficients = |planes: &BitPlanes| -> i32 {
@@ -128,23 +122,10 @@ pub fn bit_plane_product(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> 
     let constant = 2 * a.columns() as i32 * a_offset * b_offset;
     let a_factor = 2 * b_offset + coefficients(b);
     let b_factor = 2 * a_offset + coefficients(a);
-    for (row, sums) in sums.chunks_exact_mut(b.rows().max(1)).enumerate() {
+    for (row, sums) in sums.chunks_exact_mut(b_rows.len().max(1)).enumerate() {
         let a_term = constant + a_factor * a.digit_sums()[a_rows.start + row];
-        for (sum, b_digit_sum) in sums.iter_mut().zip(b.digit_sums()) {
+        for (sum, b_digit_sum) in sums.iter_mut().zip(&b.digit_sums()[b_rows.clone()]) {
             *sum = (a_term + b_factor * b_digit_sum - *sum) / 2;
         }
     }
-    sums
-}
-
-/// The reference of [`bit_plane_product`]: decode and multiply.
-pub fn bit_plane_product_scalar(a: &BitPlanes, a_rows: Range<usize>, b: &BitPlanes) -> Vec<i32> {
-    let mut products = Vec::with_capacity(a_rows.len() * b.rows());
-    for a_row in a_rows {
-        for b_row in 0..b.rows() {
-            let terms = (0..a.columns()).map(|column| a.get(a_row, column) * b.get(b_row, column));
-            products.push(terms.sum());
-        }
-    }
-    products
 }

@@ -10,14 +10,19 @@
 //! - the running statistic is the variance. The code's is 1 / deviation; with the variance a network can change from
 //!   one normalization to the other in the middle of training.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{NotFinite, are_finite};
+use super::{NotFinite, PARALLEL_NUMBERS, are_finite};
 use crate::optim::{Parameter, Update};
-use crate::quant::ap2;
+use crate::quant::{ap2, straight_through};
 use crate::spec::Normalization;
 
 const EPSILON: f32 = 1e-4;
+/// Units that a thread sums up at a time: whole lines of the cache, whose sums stay in the nearest one.
+const UNITS: usize = 64;
 
 impl Normalization {
     /// A factor as this normalization multiplies with it.
@@ -111,21 +116,33 @@ impl BatchNorm {
         sums: &mut [f32],
     ) -> Result<Normalized, NotFinite> {
         let units = self.running_mean.len();
-        let batch = (sums.len() / units) as f32;
-        let mut mean = vec![0.0; units];
-        for row in sums.chunks_exact(units) {
-            add(&mut mean, row.iter().copied());
-        }
-        mean.iter_mut().for_each(|mean| *mean /= batch);
-        let mut variance = vec![0.0; units];
-        for row in sums.chunks_exact(units) {
-            let squares = row
-                .iter()
-                .zip(&mean)
-                .map(|(x, mean)| (x - mean) * normalization.factor(x - mean));
-            add(&mut variance, squares);
-        }
-        variance.iter_mut().for_each(|variance| *variance /= batch);
+        let batch = sums.len() / units;
+        let (mut mean, mut variance) = (vec![0.0; units], vec![0.0; units]);
+        for_units(
+            batch,
+            [&mut mean, &mut variance],
+            |columns, [mean, variance]| {
+                let rows = || sums.chunks_exact(units).map(|row| &row[columns.clone()]);
+                for row in rows() {
+                    for (mean, x) in mean.iter_mut().zip(row) {
+                        *mean += x;
+                    }
+                }
+                mean.iter_mut().for_each(|mean| *mean /= batch as f32);
+                // The cases stand outside the loops, so that the compiler makes vector code of each.
+                match normalization {
+                    Normalization::BatchNorm => {
+                        rows().for_each(|row| add_squares(variance, mean, row, |x| x))
+                    }
+                    Normalization::ShiftBatchNorm => {
+                        rows().for_each(|row| add_squares(variance, mean, row, ap2))
+                    }
+                }
+                variance
+                    .iter_mut()
+                    .for_each(|variance| *variance /= batch as f32);
+            },
+        );
         // Finite exactly where all sums are.
         are_finite(&variance)?;
 
@@ -133,22 +150,30 @@ impl BatchNorm {
             .iter()
             .map(|variance| normalization.inverse_deviation(*variance))
             .collect();
-        let mut values = Vec::with_capacity(sums.len());
-        for row in sums.chunks_exact_mut(units) {
-            let start = values.len();
-            values.extend(
-                row.iter()
-                    .zip(mean.iter().zip(&inverse_deviation))
-                    .map(|(x, (mean, inverse_deviation))| (x - mean) * inverse_deviation),
-            );
-            let parameters = self.gamma.values.iter().zip(&self.beta.values);
-            for ((y, x), (gamma, beta)) in row.iter_mut().zip(&values[start..]).zip(parameters) {
-                *y = normalization.factor(*gamma) * x + beta;
-            }
-        }
-        if normalization == Normalization::ShiftBatchNorm {
-            values.iter_mut().for_each(|x| *x = ap2(*x));
-        }
+        let gamma: Vec<f32> = self
+            .gamma
+            .values
+            .iter()
+            .map(|gamma| normalization.factor(*gamma))
+            .collect();
+        let mut values = vec![0.0; sums.len()];
+        let rows = values.par_chunks_mut(units).zip(sums.par_chunks_mut(units));
+        rows.with_min_len(PARALLEL_NUMBERS.div_ceil(units))
+            .for_each(|(values, row)| {
+                let statistics = mean.iter().zip(&inverse_deviation);
+                for ((value, x), (mean, inverse_deviation)) in
+                    values.iter_mut().zip(&*row).zip(statistics)
+                {
+                    *value = (x - mean) * inverse_deviation;
+                }
+                let parameters = gamma.iter().zip(&self.beta.values);
+                for ((y, x), (gamma, beta)) in row.iter_mut().zip(&*values).zip(parameters) {
+                    *y = gamma * x + beta;
+                }
+                if normalization == Normalization::ShiftBatchNorm {
+                    values.iter_mut().for_each(|x| *x = ap2(*x));
+                }
+            });
         for (running, now) in [
             (&mut self.running_mean, &mean),
             (&mut self.running_variance, &variance),
@@ -164,25 +189,45 @@ impl BatchNorm {
     }
 
     /// Turns the gradient to the outputs, `[batch, units]`, into the gradient to the sums, in place,
-    /// and updates gamma and beta; changes nothing where a gradient is not finite.
+    /// and updates gamma and beta; changes neither where a gradient is not finite. Where `outputs` are given, the
+    /// gradient is one to their quantized values and passes [`straight_through`] to them first.
     pub fn backward(
         &mut self,
         normalization: Normalization,
         normalized: &Normalized,
+        outputs: Option<&[f32]>,
         gradient: &mut [f32],
         update: Update,
     ) -> Result<(), NotFinite> {
         let units = self.running_mean.len();
-        let batch = (gradient.len() / units) as f32;
-        let (mut to_gamma, mut to_beta) = (vec![0.0; units], vec![0.0; units]);
-        let rows = || normalized.values.chunks_exact(units);
-        for (gradient, values) in gradient.chunks_exact(units).zip(rows()) {
-            add(&mut to_beta, gradient.iter().copied());
-            add(
-                &mut to_gamma,
-                gradient.iter().zip(values).map(|(g, x)| g * x),
-            );
+        let batch = gradient.len() / units;
+        if let Some(outputs) = outputs {
+            let row_of = |row: usize| &outputs[row * units..][..units];
+            for_rows(units, gradient, |row, gradient| {
+                for (gradient, output) in gradient.iter_mut().zip(row_of(row)) {
+                    *gradient = straight_through(*output, *gradient);
+                }
+            });
         }
+        let (mut to_gamma, mut to_beta) = (vec![0.0; units], vec![0.0; units]);
+        for_units(
+            batch,
+            [&mut to_gamma, &mut to_beta],
+            |columns, [to_gamma, to_beta]| {
+                let values = normalized.values.chunks_exact(units);
+                for (gradient, values) in gradient.chunks_exact(units).zip(values) {
+                    let numbers = gradient[columns.clone()]
+                        .iter()
+                        .zip(&values[columns.clone()]);
+                    for ((to_gamma, to_beta), (g, x)) in
+                        to_gamma.iter_mut().zip(&mut *to_beta).zip(numbers)
+                    {
+                        *to_beta += g;
+                        *to_gamma += g * x;
+                    }
+                }
+            },
+        );
         are_finite(&to_beta).and(are_finite(&to_gamma))?;
         let scale: Vec<f32> = self
             .gamma
@@ -190,19 +235,20 @@ impl BatchNorm {
             .iter()
             .zip(&normalized.inverse_deviation)
             .map(|(gamma, inverse_deviation)| {
-                normalization.factor(*gamma) * inverse_deviation / batch
+                normalization.factor(*gamma) * inverse_deviation / batch as f32
             })
             .collect();
-        for (gradient, values) in gradient.chunks_exact_mut(units).zip(rows()) {
+        for_rows(units, gradient, |row, gradient| {
+            let values = &normalized.values[row * units..][..units];
             let sums = to_beta.iter().zip(&to_gamma).zip(&scale);
             for ((gradient, x), ((to_beta, to_gamma), scale)) in
                 gradient.iter_mut().zip(values).zip(sums)
             {
-                *gradient = scale * (batch * *gradient - to_beta - x * to_gamma);
+                *gradient = scale * (batch as f32 * *gradient - to_beta - x * to_gamma);
             }
-        }
-        self.gamma.update(update, 0..units, &to_gamma);
-        self.beta.update(update, 0..units, &to_beta);
+        });
+        self.gamma.part(0..units).update(update, &to_gamma);
+        self.beta.part(0..units).update(update, &to_beta);
         Ok(())
     }
 
@@ -228,11 +274,38 @@ impl BatchNorm {
     }
 }
 
-/// Adds a row to the sums of each unit.
-fn add(sums: &mut [f32], row: impl Iterator<Item = f32>) {
-    for (sum, x) in sums.iter_mut().zip(row) {
-        *sum += x;
+/// Adds the squares of a row's differences from the mean, one factor as `factor` makes it.
+#[inline(always)]
+fn add_squares(variance: &mut [f32], mean: &[f32], row: &[f32], factor: impl Fn(f32) -> f32) {
+    for ((variance, x), mean) in variance.iter_mut().zip(row).zip(mean) {
+        *variance += (x - mean) * factor(x - mean);
     }
+}
+
+/// Fills two figures of each unit over a batch, some units at a time, on all threads where that is worth it.
+fn for_units(
+    batch: usize,
+    figures: [&mut [f32]; 2],
+    fill: impl Fn(Range<usize>, [&mut [f32]; 2]) + Sync,
+) {
+    let [one, other] = figures;
+    one.par_chunks_mut(UNITS)
+        .zip(other.par_chunks_mut(UNITS))
+        .with_min_len(PARALLEL_NUMBERS.div_ceil(UNITS * batch))
+        .enumerate()
+        .for_each(|(chunk, (one, other))| {
+            let first = chunk * UNITS;
+            fill(first..first + one.len(), [one, other]);
+        });
+}
+
+/// Goes through the rows of a matrix, on all threads where that is worth it.
+fn for_rows(units: usize, matrix: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync) {
+    matrix
+        .par_chunks_mut(units)
+        .with_min_len(PARALLEL_NUMBERS.div_ceil(units))
+        .enumerate()
+        .for_each(|(row, numbers)| change(row, numbers));
 }
 
 #[cfg(test)]
@@ -282,7 +355,7 @@ mod tests {
             .collect();
         let update = Update::new(Optimizer::Sgd { momentum: 0.0 }, 0.0, 1);
         layer
-            .backward(Ordinary, &normalized, &mut gradient, update)
+            .backward(Ordinary, &normalized, None, &mut gradient, update)
             .unwrap();
         for index in 0..8 {
             let moved = |offset: f32| {
@@ -328,7 +401,7 @@ mod tests {
             let mut gradient = SUMS;
             gradient[4] = bad;
             let update = Update::new(Optimizer::Adam, 0.1, 1);
-            let outcome = layer.backward(Ordinary, &normalized, &mut gradient, update);
+            let outcome = layer.backward(Ordinary, &normalized, None, &mut gradient, update);
             assert_eq!(outcome, Err(NotFinite));
             assert_eq!(layer, before);
         }

@@ -1,21 +1,33 @@
-//! The matrix products of a fully connected layer, forward and backward: operands of small integers in packed bits or
-//! 16 bits, or of floats, and the kernel that suits both. How numbers become levels is `quant`'s business.
-//! No bias: batch normalization has one.
+//! The matrix products of a fully connected layer, forward and backward: operands of small integers, in packed bits or
+//! 16 bits, or of floats, in the form that the kernel takes which suits both. How numbers become levels is `quant`'s
+//! business. No bias: batch normalization has one.
+//!
+//! Threads are set to work here, on whole rows of the result, or on bands of its columns where it has few rows. Every
+//! sum is one thread's, so no result depends on the cut.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::bits::{BitPlanes, Encoding};
-use crate::kernels::{bit_plane_product, float_product, integer_product};
+use super::{NotFinite, are_finite};
+use crate::bits::{BitPlanes, BitTiles, Encoding, TILE_ROWS};
+use crate::kernels::{
+    Choice, Integers, Method, TileSums, bit_plane_product, float_product, integer_product,
+    lookup_product,
+};
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer};
 use crate::random::Chances;
 
-/// Passes of the binary kernel, one for each pair of binary digits, up to which it is taken. In Chromium on an x86-64
-/// server core it does 100 G multiply-accumulates a second in a pass, the 16-bit kernel 16 to 30.
-const MAX_PASSES: usize = 4;
 /// Numbers that a thread fills at least: fewer are less work than handing them over.
-const PARALLEL_NUMBERS: usize = 1 << 14;
+pub(crate) const PARALLEL_NUMBERS: usize = 1 << 13;
+/// Multiply-accumulates of integers from which a product is shared among threads: some 10 microseconds.
+const PARALLEL_MACS: usize = 1 << 20;
+/// Pieces for each thread, so that one that is held up leaves work for the others.
+const PIECES_PER_THREAD: usize = 8;
+/// Rows of a result that are computed at a time, at least: the lookup kernel's blocks.
+const BLOCK_ROWS: usize = 4;
+/// Sums that are computed at a time, at most, where that is more: they are taken on from the first-level cache.
+const BLOCK_SUMS: usize = 4096;
 /// Side of the squares in which a matrix is transposed, so that both sides of the copy stay in the cache.
 const SQUARE: usize = 32;
 
@@ -23,21 +35,47 @@ const SQUARE: usize = 32;
 /// weights of 128, fits 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProductKind {
-    /// Packed bits, XOR and population count, a pass for each pair of binary digits.
-    Popcount,
-    /// Integers of 16 bits.
-    Integer,
+    /// One of the integer kernels.
+    Integer(Method),
     /// Float32.
     Float,
 }
 
+/// How the numbers of an operand lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A bit matrix for each binary digit.
+    Planes,
+    /// Tiles of bits.
+    Tiles,
+    /// 16 bits each.
+    Integers,
+    Floats,
+}
+
 impl ProductKind {
     /// The kernel for operands of such integers; `None` is floats.
-    pub fn of(a: Option<Encoding>, b: Option<Encoding>) -> ProductKind {
+    pub fn of(choice: Choice, a: Option<Encoding>, b: Option<Encoding>) -> ProductKind {
         match (a, b) {
-            (Some(a), Some(b)) if a.digits() * b.digits() <= MAX_PASSES => ProductKind::Popcount,
-            (Some(_), Some(_)) => ProductKind::Integer,
+            (Some(a), Some(b)) => ProductKind::Integer(choice.method(a, b)),
             _ => ProductKind::Float,
+        }
+    }
+
+    /// The form of the first operand of a product.
+    pub fn a(self) -> Form {
+        match self {
+            ProductKind::Integer(Method::Popcount) => Form::Planes,
+            ProductKind::Integer(Method::Lookup | Method::Multiply) => Form::Integers,
+            ProductKind::Float => Form::Floats,
+        }
+    }
+
+    /// The form of the second.
+    pub fn b(self) -> Form {
+        match self {
+            ProductKind::Integer(Method::Lookup) => Form::Tiles,
+            _ => self.a(),
         }
     }
 }
@@ -56,6 +94,7 @@ pub struct Operand {
 #[derive(Clone, Debug)]
 enum Numbers {
     Planes(BitPlanes),
+    Tiles(BitTiles),
     Integers(Vec<i16>),
     Floats(Vec<f32>),
     /// Floats that lie column by column.
@@ -78,9 +117,7 @@ impl Dropout {
     /// Puts `nothing` in the place of the inputs of a row that are left out.
     pub fn apply<T: Copy>(&self, row: usize, inputs: &mut [T], nothing: T) {
         for (input, chance) in inputs.iter_mut().zip(self.chances.row(row)) {
-            if chance < self.share {
-                *input = nothing;
-            }
+            *input = if chance < self.share { nothing } else { *input };
         }
     }
 
@@ -92,33 +129,23 @@ impl Dropout {
 
 impl Operand {
     /// 8-bit pixels, `[rows, columns]`, worth 0 to 1.
-    pub fn pixels(
-        kind: ProductKind,
-        columns: usize,
-        pixels: &[u8],
-        dropout: Option<&Dropout>,
-    ) -> Operand {
+    pub fn pixels(form: Form, columns: usize, pixels: &[u8], dropout: Option<&Dropout>) -> Operand {
         let rows = pixels.len() / columns;
         let unit = PIXEL_STEP * dropout.map_or(1.0, Dropout::scale);
-        Operand::integers(
-            kind,
-            Encoding::Unsigned8,
-            columns,
-            vec![unit; rows],
-            |row, out| {
-                for (integer, pixel) in out.iter_mut().zip(&pixels[row * columns..]) {
-                    *integer = i16::from(*pixel);
-                }
-                if let Some(dropout) = dropout {
-                    dropout.apply(row, out, 0);
-                }
-            },
-        )
+        Operand::integers(form, Encoding::Unsigned8, rows, columns, |row, out| {
+            for (integer, pixel) in out.iter_mut().zip(&pixels[row * columns..]) {
+                *integer = i16::from(*pixel);
+            }
+            if let Some(dropout) = dropout {
+                dropout.apply(row, out, 0);
+            }
+            unit
+        })
     }
 
     /// Weights or activations, `[rows, columns]`, quantized; `chances` where that is stochastic.
     pub fn quantized(
-        kind: ProductKind,
+        form: Form,
         quantizer: Quantizer,
         columns: usize,
         values: &[f32],
@@ -139,13 +166,20 @@ impl Operand {
                     Some(_) => encoding.with_zero(),
                     None => encoding,
                 };
-                let units = vec![quantizer.step() * scale; rows];
-                Operand::integers(kind, encoding, columns, units, |row, out| {
+                let unit = quantizer.step() * scale;
+                let fill = |row: usize, out: &mut [i16]| {
                     let (values, chances) = row_of(row);
                     quantizer.integers(values, &chances, out);
                     if let Some(dropout) = dropout {
                         dropout.apply(row, out, 0);
                     }
+                };
+                if form == Form::Tiles {
+                    return Operand::tiles(BitTiles::pack(encoding, rows, columns, fill), unit);
+                }
+                Operand::integers(form, encoding, rows, columns, |row, out| {
+                    fill(row, out);
+                    unit
                 })
             }
             None => Operand::floats(rows, columns, |row, out| {
@@ -161,64 +195,56 @@ impl Operand {
 
     /// Gradients, `[rows, columns]`, quantized with a unit of its own for each row.
     pub fn gradients(
-        kind: ProductKind,
+        form: Form,
         quantizer: GradientQuantizer,
-        rows: usize,
         columns: usize,
-        gradient: impl Fn(usize, usize) -> f32 + Sync,
+        gradient: &[f32],
         chances: Option<&Chances>,
     ) -> Operand {
-        let row_of =
-            |row: usize| -> Vec<f32> { (0..columns).map(|column| gradient(row, column)).collect() };
-        let unit_of = |row: usize| {
-            if quantizer.bits.is_float() {
-                return 1.0;
-            }
-            let magnitudes = (0..columns).map(|column| gradient(row, column).abs());
-            quantizer.unit(magnitudes.fold(0.0, f32::max))
-        };
-        let units: Vec<f32> = (0..rows)
-            .into_par_iter()
-            .with_min_len(PARALLEL_NUMBERS.div_ceil(columns.max(1)))
-            .map(unit_of)
-            .collect();
+        let rows = gradient.len() / columns.max(1);
+        let row_of = |row: usize| &gradient[row * columns..][..columns];
         match quantizer.encoding() {
-            Some(encoding) => {
-                Operand::integers(kind, encoding, columns, units.clone(), |row, out| {
-                    let chances = chances_of(chances, row);
-                    quantizer.levels(&row_of(row), units[row], &chances, out, |level| {
-                        level as i16
-                    });
-                })
-            }
+            Some(encoding) => Operand::integers(form, encoding, rows, columns, |row, out| {
+                let unit = quantizer.unit(largest(row_of(row)));
+                let chances = chances_of(chances, row);
+                quantizer.levels(row_of(row), unit, &chances, out, |level| level as i16);
+                unit
+            }),
             None => Operand::floats(rows, columns, |row, out| {
-                let (chances, unit) = (chances_of(chances, row), units[row]);
-                quantizer.levels(&row_of(row), unit, &chances, out, |level| level * unit);
+                let unit = quantizer.unit(largest(row_of(row)));
+                let chances = chances_of(chances, row);
+                quantizer.levels(row_of(row), unit, &chances, out, |level| level * unit);
             }),
         }
     }
 
-    /// Small integers, a row at a time.
-    fn integers(
-        kind: ProductKind,
+    /// Small integers; `fill` gives those of a row and says what they are worth.
+    pub(crate) fn integers(
+        form: Form,
         encoding: Encoding,
+        rows: usize,
         columns: usize,
-        units: Vec<f32>,
-        fill: impl Fn(usize, &mut [i16]) + Sync,
+        fill: impl Fn(usize, &mut [i16]) -> f32 + Sync,
     ) -> Operand {
-        let rows = units.len();
-        let integers = fill_rows(rows, columns, fill);
-        let numbers = match kind {
-            ProductKind::Popcount => {
-                Numbers::Planes(BitPlanes::pack(encoding, rows, columns, |row| {
-                    let integers = integers[row * columns..][..columns].iter();
-                    integers.map(|integer| encoding.code(*integer))
-                }))
-            }
-            ProductKind::Integer => Numbers::Integers(integers),
-            ProductKind::Float => Numbers::Floats(fill_rows(rows, columns, |row, out| {
-                let integers = &integers[row * columns..];
-                for (value, integer) in out.iter_mut().zip(integers) {
+        let mut integers = vec![0; rows * columns];
+        let mut units = vec![0.0; rows];
+        integers
+            .par_chunks_mut(columns.max(1))
+            .zip(&mut units)
+            .with_min_len(PARALLEL_NUMBERS.div_ceil(columns.max(1)))
+            .enumerate()
+            .for_each(|(row, (integers, unit))| *unit = fill(row, integers));
+        let row_of = |row: usize| &integers[row * columns..][..columns];
+        let numbers = match form {
+            Form::Planes => Numbers::Planes(BitPlanes::pack(encoding, rows, columns, |row| {
+                row_of(row).iter().map(|integer| encoding.code(*integer))
+            })),
+            Form::Tiles => Numbers::Tiles(BitTiles::pack(encoding, rows, columns, |row, out| {
+                out.copy_from_slice(row_of(row));
+            })),
+            Form::Integers => Numbers::Integers(integers),
+            Form::Floats => Numbers::Floats(fill_rows(rows, columns, |row, out| {
+                for (value, integer) in out.iter_mut().zip(row_of(row)) {
                     *value = f32::from(*integer) * units[row];
                 }
             })),
@@ -242,9 +268,25 @@ impl Operand {
         }
     }
 
+    /// Tiles of bits that are all alike worth `unit`.
+    pub(crate) fn tiles(tiles: BitTiles, unit: f32) -> Operand {
+        Operand {
+            rows: tiles.rows(),
+            columns: tiles.columns(),
+            units: vec![unit; tiles.rows()],
+            encoding: Some(tiles.encoding()),
+            numbers: Numbers::Tiles(tiles),
+        }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     /// The integers that the numbers are; `None` for floats.
@@ -252,29 +294,32 @@ impl Operand {
         self.encoding
     }
 
+    /// What the integers of each row are worth; empty for floats.
+    pub fn units(&self) -> &[f32] {
+        &self.units
+    }
+
     /// The real number at `row`, `column`.
     pub fn value(&self, row: usize, column: usize) -> f32 {
         let index = row * self.columns + column;
         match &self.numbers {
             Numbers::Planes(planes) => planes.get(row, column) as f32 * self.units[row],
+            Numbers::Tiles(tiles) => tiles.get(row, column) as f32 * self.units[row],
             Numbers::Integers(integers) => f32::from(integers[index]) * self.units[row],
             Numbers::Floats(floats) => floats[index],
             Numbers::FloatColumns(floats) => floats[column * self.rows + row],
         }
     }
 
-    /// The same numbers, `[columns, rows]`, for a product of `kind`; floats stay floats. All integers must be worth
-    /// the same.
-    pub fn transposed(&self, kind: ProductKind) -> Operand {
+    /// The same numbers, `[columns, rows]`; floats stay floats. All integers must be worth the same.
+    pub fn transposed(&self, form: Form) -> Operand {
         let (rows, columns) = (self.columns, self.rows);
         let unit = self.units.first().copied().unwrap_or(1.0);
-        let encoding = self.encoding.filter(|_| kind != ProductKind::Float);
-        let Some(encoding) = encoding else {
+        let Some(encoding) = self.encoding.filter(|_| form != Form::Floats) else {
             let worth = |integer: &i16| f32::from(*integer) * unit;
             let floats = match &self.numbers {
-                Numbers::Planes(planes) => planes.unpack().iter().map(worth).collect(),
-                Numbers::Integers(integers) => integers.iter().map(worth).collect(),
                 Numbers::Floats(floats) | Numbers::FloatColumns(floats) => floats.clone(),
+                _ => self.to_integers().iter().map(worth).collect(),
             };
             return Operand {
                 rows,
@@ -284,53 +329,256 @@ impl Operand {
                 encoding: self.encoding,
             };
         };
-        let integers = match &self.numbers {
-            Numbers::Planes(planes) => transpose(self.rows, self.columns, &planes.unpack()),
-            Numbers::Integers(integers) => transpose(self.rows, self.columns, integers),
-            Numbers::Floats(floats) | Numbers::FloatColumns(floats) => {
-                // Whole numbers but for float32's rounding.
-                let whole = |x: &f32| (x / unit).round() as i16;
-                let integers: Vec<i16> = floats.iter().map(whole).collect();
-                transpose(self.rows, self.columns, &integers)
+        match (&self.numbers, form) {
+            (Numbers::Tiles(tiles), Form::Tiles) => {
+                return Operand::tiles(tiles.transposed(), unit);
             }
-        };
-        Operand::integers(kind, encoding, columns, vec![unit; rows], |row, out| {
+            (Numbers::Integers(integers), Form::Tiles) => {
+                return Operand::tiles(BitTiles::pack_transposed(encoding, rows, integers), unit);
+            }
+            _ => {}
+        }
+        Operand::of_integers(
+            form,
+            encoding,
+            columns,
+            transpose(columns, rows, &self.to_integers()),
+            unit,
+        )
+    }
+
+    /// Integers, `[rows, columns]`, that are all worth `unit`.
+    pub(crate) fn of_integers(
+        form: Form,
+        encoding: Encoding,
+        columns: usize,
+        integers: Vec<i16>,
+        unit: f32,
+    ) -> Operand {
+        let rows = integers.len() / columns.max(1);
+        if form == Form::Integers {
+            return Operand {
+                rows,
+                columns,
+                numbers: Numbers::Integers(integers),
+                units: vec![unit; rows],
+                encoding: Some(encoding),
+            };
+        }
+        Operand::integers(form, encoding, rows, columns, |row, out| {
             out.copy_from_slice(&integers[row * columns..][..columns]);
+            unit
         })
     }
 
+    /// The integers, `[rows, columns]`.
+    fn to_integers(&self) -> Vec<i16> {
+        match &self.numbers {
+            Numbers::Planes(planes) => planes.unpack(),
+            Numbers::Tiles(tiles) => tiles.unpack(),
+            Numbers::Integers(integers) => integers.clone(),
+            Numbers::Floats(floats) | Numbers::FloatColumns(floats) => {
+                // Whole numbers but for float32's rounding.
+                let unit = self.units.first().copied().unwrap_or(1.0);
+                floats.iter().map(|x| (x / unit).round() as i16).collect()
+            }
+        }
+    }
+
     /// The products of the rows of `range` with all rows of `other`, `[range, other.rows]`. Both operands must have
-    /// been made for the same kind of product.
+    /// the forms of one kind of product.
     pub fn product(&self, range: Range<usize>, other: &Operand, out: &mut [f32]) {
         assert_eq!(self.columns, other.columns, "rows of different length");
+        if !self.float_product(range.clone(), other, out) {
+            self.for_each_sum(range, other, out, |row, columns, sums, out| {
+                self.scale(row, other, columns, sums, out);
+            });
+        }
+    }
+
+    /// The product of floats, if these are.
+    fn float_product(&self, range: Range<usize>, other: &Operand, out: &mut [f32]) -> bool {
         let (terms, columns) = (self.columns, other.rows);
-        let products = match (&self.numbers, &other.numbers) {
-            (Numbers::Planes(a), Numbers::Planes(b)) => bit_plane_product(a, range.clone(), b),
-            (Numbers::Integers(a), Numbers::Integers(b)) => {
-                let mut products = vec![0; out.len()];
-                let a = &a[range.start * terms..range.end * terms];
-                integer_product(terms, a, b, &mut products);
-                products
-            }
+        match (&self.numbers, &other.numbers) {
             (Numbers::Floats(a), Numbers::Floats(b)) => {
                 let a = |row: usize, term: usize| a[(range.start + row) * terms + term];
                 let b = |term: usize, column: usize| b[column * terms + term];
-                return float_product(terms, columns, a, b, out);
+                float_product(terms, columns, a, b, out);
             }
             (Numbers::Floats(a), Numbers::FloatColumns(b)) => {
                 let a = |row: usize, term: usize| a[(range.start + row) * terms + term];
                 let b = |term: usize, column: usize| b[term * columns + column];
-                return float_product(terms, columns, a, b, out);
+                float_product(terms, columns, a, b, out);
             }
-            _ => panic!("operands of different kinds of product"),
-        };
-        let rows = out.chunks_exact_mut(columns.max(1)).zip(&self.units[range]);
-        for ((out, unit), products) in rows.zip(products.chunks_exact(columns.max(1))) {
-            for ((out, product), other_unit) in out.iter_mut().zip(products).zip(&other.units) {
-                *out = *product as f32 * (unit * other_unit);
+            _ => return false,
+        }
+        true
+    }
+
+    /// What the sums of row `row` with the rows `columns` of `other` are worth.
+    fn scale(
+        &self,
+        row: usize,
+        other: &Operand,
+        columns: Range<usize>,
+        sums: &[i32],
+        out: &mut [f32],
+    ) {
+        let unit = self.units[row];
+        for ((out, sum), other_unit) in out.iter_mut().zip(sums).zip(&other.units[columns]) {
+            *out = *sum as f32 * (unit * other_unit);
+        }
+    }
+
+    /// The product of integers, taken on while it is in the cache: `write` makes numbers of `out`,
+    /// `[range, other.rows]`, of the sums of a row with some rows of `other`, on all threads.
+    pub fn for_each_sum<T: Send>(
+        &self,
+        range: Range<usize>,
+        other: &Operand,
+        out: &mut [T],
+        write: impl Fn(usize, Range<usize>, &[i32], &mut [T]) + Sync,
+    ) {
+        let (rows, columns) = (range.len(), other.rows);
+        if rows * columns == 0 {
+            return;
+        }
+        let threads = rayon::current_num_threads();
+        if threads == 1 || rows * columns * self.columns < PARALLEL_MACS {
+            self.block_sums(range, other, 0..columns, |row, at, sums| {
+                write(row, 0..columns, sums, &mut out[at * columns..][..columns]);
+            });
+        } else if rows < 2 * threads * BLOCK_ROWS {
+            let width = columns.div_ceil(threads).next_multiple_of(TILE_ROWS);
+            for (row, out) in range.zip(out.chunks_exact_mut(columns)) {
+                out.par_chunks_mut(width)
+                    .enumerate()
+                    .for_each(|(piece, out)| {
+                        let columns = piece * width..piece * width + out.len();
+                        self.block_sums(row..row + 1, other, columns.clone(), |row, _, sums| {
+                            write(row, columns.clone(), sums, out);
+                        });
+                    });
+            }
+        } else {
+            let height = rows
+                .div_ceil(threads * PIECES_PER_THREAD)
+                .next_multiple_of(BLOCK_ROWS);
+            out.par_chunks_mut(height * columns)
+                .enumerate()
+                .for_each(|(piece, out)| {
+                    let first = range.start + piece * height;
+                    self.block_sums(
+                        first..first + out.len() / columns,
+                        other,
+                        0..columns,
+                        |row, at, sums| {
+                            write(row, 0..columns, sums, &mut out[at * columns..][..columns]);
+                        },
+                    );
+                });
+        }
+    }
+
+    /// The products of the rows of `range` with all rows of `other`, of integers, on this thread: `take` is handed
+    /// them row by row while they are in the cache.
+    pub fn for_each_row(
+        &self,
+        range: Range<usize>,
+        other: &Operand,
+        mut take: impl FnMut(usize, &[f32]),
+    ) {
+        let mut products = vec![0.0; other.rows];
+        self.block_sums(range, other, 0..other.rows, |row, _, sums| {
+            self.scale(row, other, 0..other.rows, sums, &mut products);
+            take(row, &products);
+        });
+    }
+
+    /// Hands `take` the sums of each row of `range`, with its place in the range, with the rows `columns` of `other`.
+    fn block_sums(
+        &self,
+        range: Range<usize>,
+        other: &Operand,
+        columns: Range<usize>,
+        mut take: impl FnMut(usize, usize, &[i32]),
+    ) {
+        let width = columns.len().next_multiple_of(TILE_ROWS);
+        let height = (BLOCK_SUMS / width / BLOCK_ROWS * BLOCK_ROWS)
+            .max(BLOCK_ROWS)
+            .min(range.len());
+        let mut sums: Vec<TileSums> = vec![[0; TILE_ROWS]; height * width / TILE_ROWS];
+        for first in range.clone().step_by(height) {
+            let rows = first..range.end.min(first + height);
+            let stride = self.sums(rows.clone(), other, columns.clone(), &mut sums);
+            let sums = sums.as_flattened().chunks(stride);
+            for (row, sums) in rows.zip(sums) {
+                take(row, row - range.start, &sums[..columns.len()]);
             }
         }
     }
+
+    /// Whether all products with rows of `other` are numbers whose squares are finite: for integers the largest there
+    /// could be.
+    pub fn product_is_finite(&self, other: &Operand) -> Result<(), NotFinite> {
+        let largest_unit = |operand: &Operand| operand.units.iter().copied().fold(0.0, f32::max);
+        let extreme = |operand: &Operand| {
+            operand
+                .encoding
+                .map_or(1.0, |encoding| f32::from(encoding.range().1) + 1.0)
+        };
+        let largest = largest_unit(self) * largest_unit(other) * extreme(self) * extreme(other);
+        are_finite(&[largest * self.columns as f32])
+    }
+
+    /// Fills the beginning of `out` with sums; how far its rows lie apart.
+    fn sums(
+        &self,
+        rows: Range<usize>,
+        other: &Operand,
+        columns: Range<usize>,
+        out: &mut [TileSums],
+    ) -> usize {
+        let terms = self.columns;
+        let dense = rows.len() * columns.len();
+        match (&self.numbers, &other.numbers) {
+            (Numbers::Integers(values), Numbers::Tiles(w)) => {
+                let encoding = self.encoding.unwrap_or(Encoding::Unsigned8);
+                let a = Integers {
+                    values,
+                    terms,
+                    encoding,
+                };
+                let bands = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
+                let width = bands.len();
+                lookup_product(a, w, rows.clone(), bands, &mut out[..rows.len() * width]);
+                return width * TILE_ROWS;
+            }
+            (Numbers::Integers(a), Numbers::Integers(b)) => {
+                let [a, b] = [(a, rows), (b, columns.clone())]
+                    .map(|(matrix, rows)| &matrix[rows.start * terms..rows.end * terms]);
+                integer_product(terms, a, b, &mut out.as_flattened_mut()[..dense]);
+            }
+            (Numbers::Planes(a), Numbers::Planes(b)) => {
+                bit_plane_product(
+                    a,
+                    rows,
+                    b,
+                    columns.clone(),
+                    &mut out.as_flattened_mut()[..dense],
+                );
+            }
+            _ => panic!("operands of different kinds of product"),
+        }
+        columns.len()
+    }
+}
+
+/// The largest magnitude.
+fn largest(values: &[f32]) -> f32 {
+    // The bits of magnitudes are ordered as the magnitudes are; a NaN does not come this far.
+    let bits = values.iter().map(|x| x.to_bits() & 0x7fff_ffff);
+    f32::from_bits(bits.fold(0, u32::max))
 }
 
 /// The chances of a row, none where there are none.
@@ -355,7 +603,11 @@ fn fill_rows<T: Copy + Default + Send>(
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
-fn transpose<T: Copy + Default + Send + Sync>(rows: usize, columns: usize, from: &[T]) -> Vec<T> {
+pub(crate) fn transpose<T: Copy + Default + Send + Sync>(
+    rows: usize,
+    columns: usize,
+    from: &[T],
+) -> Vec<T> {
     let mut to = vec![T::default(); from.len()];
     to.par_chunks_mut((SQUARE * rows).max(1))
         .enumerate()
@@ -431,7 +683,8 @@ mod tests {
             (batch, inputs, units) in (2usize..6, 1usize..150, 1usize..40),
             weights in any_quantizer(), activations in any_quantizer(),
             gradient_bits in prop::sample::select(Bits::ALL[1..].to_vec()), logarithmic in any::<bool>(),
-            dropout in prop::sample::select(vec![0.0f32, 0.4]), seed in any::<u32>()
+            dropout in prop::sample::select(vec![0.0f32, 0.4]), seed in any::<u32>(),
+            forced in prop::sample::select(vec![None, Some(Method::Popcount), Some(Method::Lookup), Some(Method::Multiply)])
         ) {
             let chances = |purpose, columns| Chances::new(seed, 1, 1, purpose, columns);
             let dropout = (dropout > 0.0).then(|| Dropout::new(dropout, chances(Purpose::Dropout, inputs)));
@@ -444,45 +697,96 @@ mod tests {
                 Some(_) => activations.encoding().map(Encoding::with_zero),
                 None => activations.encoding(),
             };
-            let kind = ProductKind::of(encoding, weights.encoding());
+            let choice = Choice { forced, ..Choice::default() };
+            let kind = ProductKind::of(choice, encoding, weights.encoding());
             let input = Operand::quantized(
-                kind, activations, inputs, &noise(batch * inputs, seed),
+                kind.a(), activations, inputs, &noise(batch * inputs, seed),
                 Some(&chances(Purpose::Activations, inputs)), dropout.as_ref(),
             );
             prop_assert_eq!(input.encoding(), encoding);
             let weights = Operand::quantized(
-                kind, weights, inputs, &noise(units * inputs, !seed), Some(&chances(Purpose::Weights, inputs)), None,
+                kind.b(), weights, inputs, &noise(units * inputs, !seed), Some(&chances(Purpose::Weights, inputs)), None,
             );
             expect_product(&input, &weights);
 
             let gradient = noise(batch * units, seed ^ 0x5555);
-            let kind = ProductKind::of(gradients.encoding(), weights.encoding());
+            let kind = ProductKind::of(choice, gradients.encoding(), weights.encoding());
             let rows = Operand::gradients(
-                kind, gradients, batch, units, |row, unit| gradient[row * units + unit],
-                Some(&chances(Purpose::GradientRows, units)),
+                kind.a(), gradients, units, &gradient, Some(&chances(Purpose::GradientRows, units)),
             );
-            expect_product(&rows, &weights.transposed(kind));
-            let kind = ProductKind::of(gradients.encoding(), input.encoding());
+            expect_product(&rows, &weights.transposed(kind.b()));
+            let kind = ProductKind::of(choice, gradients.encoding(), input.encoding());
             let columns = Operand::gradients(
-                kind, gradients, units, batch, |unit, row| gradient[row * units + unit],
+                kind.a(), gradients, batch, &transpose(batch, units, &gradient),
                 Some(&chances(Purpose::GradientUnits, batch)),
             );
-            expect_product(&columns, &input.transposed(kind));
+            expect_product(&columns, &input.transposed(kind.b()));
         }
 
         #[test]
         fn transposing_keeps_the_numbers(rows in 1usize..80, columns in 1usize..80, quantizer in any_quantizer()) {
-            for kind in [ProductKind::Popcount, ProductKind::Integer, ProductKind::Float] {
-                if kind == ProductKind::Popcount && quantizer.encoding().is_none_or(|encoding| encoding.digits() > 8) {
+            let forms = [Form::Planes, Form::Tiles, Form::Integers, Form::Floats];
+            for (form, to) in forms.into_iter().flat_map(|form| forms.map(|to| (form, to))) {
+                let too_wide = quantizer.encoding().is_none_or(|encoding| encoding.digits() > 8);
+                if [form, to].contains(&Form::Planes) && too_wide {
                     continue;
                 }
-                let there = Operand::quantized(kind, quantizer, columns, &noise(rows * columns, 9), None, None);
-                let back = there.transposed(kind);
+                let there = Operand::quantized(form, quantizer, columns, &noise(rows * columns, 9), None, None);
+                let back = there.transposed(to);
                 for row in 0..rows {
                     for column in 0..columns {
                         prop_assert_eq!(there.value(row, column), back.value(column, row));
                     }
                 }
+            }
+        }
+    }
+
+    /// However the threads share the work: by rows, or by columns where there are few rows.
+    #[test]
+    fn products_do_not_depend_on_threads() {
+        let quantizer = |bits: usize| Quantizer {
+            bits: Bits::ALL[bits - 1],
+            levels: Levels::Linear,
+            rounding: Rounding::Deterministic,
+        };
+        for (rows, columns, terms) in [(101, 270, 333), (3, 1900, 301), (1, 2047, 1111)] {
+            for method in [Method::Popcount, Method::Lookup, Method::Multiply] {
+                let kind = ProductKind::Integer(method);
+                let a = Operand::quantized(
+                    kind.a(),
+                    quantizer(4),
+                    terms,
+                    &noise(rows * terms, 1),
+                    None,
+                    None,
+                );
+                let b = Operand::quantized(
+                    kind.b(),
+                    quantizer(2),
+                    terms,
+                    &noise(columns * terms, 2),
+                    None,
+                    None,
+                );
+                let product = |threads: usize| {
+                    let pool = rayon::ThreadPoolBuilder::new()
+                        .num_threads(threads)
+                        .build()
+                        .unwrap();
+                    let mut out = vec![0.0; rows * columns];
+                    pool.install(|| a.product(0..rows, &b, &mut out));
+                    out
+                };
+                let alone = product(1);
+                assert!(
+                    product(3) == alone && product(2) == alone,
+                    "{method:?} {rows}x{columns}x{terms}"
+                );
+                let expected: f32 = (0..terms)
+                    .map(|term| a.value(0, term) * b.value(columns - 1, term))
+                    .sum();
+                assert!((alone[columns - 1] - expected).abs() < 1e-3);
             }
         }
     }
@@ -494,10 +798,14 @@ mod tests {
             levels: Levels::Linear,
             rounding: Rounding::Deterministic,
         };
-        let kind = ProductKind::of(Some(Encoding::Unsigned8), sign.encoding());
-        let input = Operand::pixels(kind, 3, &[255, 51, 0, 10, 20, 30], None);
+        let kind = ProductKind::of(
+            Choice::default(),
+            Some(Encoding::Unsigned8),
+            sign.encoding(),
+        );
+        let input = Operand::pixels(kind.a(), 3, &[255, 51, 0, 10, 20, 30], None);
         let latent = [0.3, -0.2, 0.9, 0.1, 0.4, -1.0];
-        let weights = Operand::quantized(kind, sign, 3, &latent, None, None);
+        let weights = Operand::quantized(kind.b(), sign, 3, &latent, None, None);
         let mut sums = [0.0; 4];
         input.product(0..2, &weights, &mut sums);
         for (sum, expected) in sums.iter().zip([204.0, 306.0, 20.0, 0.0]) {
@@ -514,14 +822,7 @@ mod tests {
             levels: Levels::Linear,
             rounding: Rounding::Deterministic,
         };
-        let input = Operand::quantized(
-            ProductKind::Popcount,
-            sign,
-            1000,
-            &ones,
-            None,
-            Some(&dropout),
-        );
+        let input = Operand::quantized(Form::Planes, sign, 1000, &ones, None, Some(&dropout));
         let values = || (0..10).flat_map(|row| (0..1000).map(move |column| (row, column)));
         let sum: f32 = values().map(|(row, column)| input.value(row, column)).sum();
         assert!((sum - 10_000.0).abs() < 250.0, "{sum}");
