@@ -52,7 +52,7 @@ impl Quantizer {
     /// Each level over the [`step`](Self::step), a whole number. Only where there is an [`encoding`](Self::encoding).
     pub fn integers(self, x: &[f32], chances: &[f32], out: &mut [i16]) {
         let steps = 1.0 / self.step();
-        self.quantize(x, chances, out, |level| (level * steps) as i16);
+        self.quantize(x, chances, out, |level| whole(level * steps));
     }
 
     /// The cases stand outside the loops, so that the compiler makes vector code of each.
@@ -240,23 +240,26 @@ fn sign(x: f32, stochastic: bool, chance: f32) -> f32 {
 /// For |x| up to 2^21. Without calls of floor and round, for which the oldest x86-64 machines have no instruction.
 #[inline]
 fn round(x: f32, stochastic: bool, chance: f32) -> f32 {
-    /// From here to twice as much, float32 holds whole numbers only.
-    const WHOLE: f32 = (3 << 22) as f32;
+    let nearest = (x + WHOLE) - WHOLE;
     if stochastic {
-        let toward_zero = x as i32 as f32;
-        let below = if toward_zero > x {
-            toward_zero - 1.0
-        } else {
-            toward_zero
-        };
+        let below = if nearest > x { nearest - 1.0 } else { nearest };
         if chance < x - below {
             below + 1.0
         } else {
             below
         }
     } else {
-        (x + WHOLE) - WHOLE
+        nearest
     }
+}
+
+/// Around here float32 holds whole numbers only, and they stand in its lowest bits.
+const WHOLE: f32 = (3 << 22) as f32;
+
+/// A whole number of float32 as an integer, without the conversion's care for numbers that fit none.
+#[inline]
+pub(crate) fn whole(x: f32) -> i16 {
+    (x + WHOLE).to_bits() as i16
 }
 
 /// A power of two next to `x` > 0: AP2(x), or by chance such that the mean is `x`.

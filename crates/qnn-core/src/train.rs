@@ -8,7 +8,7 @@ use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};
+use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};
 use crate::data::{CLASSES, TrainingData};
 use crate::kernels::Choice;
 use crate::layers::{
@@ -764,12 +764,18 @@ impl LayerUpdate {
                         latent.part((row - first) * inputs..(row - first + 1) * inputs);
                     latent.update(self.update, to_weights);
                     clip(latent.values);
-                    if let Some((quantizer, encoding)) = self
+                    match self
                         .packed
-                        .and_then(|quantizer| Some((quantizer, quantizer.encoding()?)))
+                        .map(|quantizer| (quantizer, quantizer.encoding()))
                     {
-                        quantizer.integers(latent.values, &[], &mut integers);
-                        pack_row(encoding, row - first, &integers, &mut tiles);
+                        Some((_, Some(Encoding::Sign))) => {
+                            pack_signs(row - first, latent.values, &mut tiles);
+                        }
+                        Some((quantizer, Some(encoding))) => {
+                            quantizer.integers(latent.values, &[], &mut integers);
+                            pack_row(encoding, row - first, &integers, &mut tiles);
+                        }
+                        _ => {}
                     }
                 };
                 let rows = first..units.len().min(first + TILE_ROWS);

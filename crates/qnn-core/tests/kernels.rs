@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use qnn_core::bits::{BitMatrix, BitPlanes, BitTiles, Encoding};
+use qnn_core::bits::{BitMatrix, BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
 use qnn_core::kernels::*;
 
 #[cfg(target_arch = "wasm32")]
@@ -238,27 +238,35 @@ fn large_float_products_on_all_threads_agree_with_the_reference() {
 #[test]
 fn integer_products_agree_with_the_reference() {
     check(
-        (0usize..7, 0usize..11, columns(), any::<u64>()),
+        (0usize..7, 1usize..40, columns(), any::<u64>()),
         |(rows, columns, terms, seed)| {
             // Up to 127 x 255 x 4096, the largest sums there are, fit.
             let integers = |seed: u64, count: usize, largest: f32| -> Vec<i16> {
                 let scaled = noise(seed, count).into_iter().map(|x| x * largest);
                 scaled.map(|x| x as i16).collect()
             };
-            let a = integers(seed, rows * terms, 128.0);
-            let b = integers(!seed, columns * terms, 256.0);
-            let expected: Vec<i32> = (0..rows * columns)
-                .map(|index| {
-                    let (a, b) = (&a[index / columns * terms..], &b[index % columns * terms..]);
-                    (0..terms)
-                        .map(|term| i32::from(a[term]) * i32::from(b[term]))
-                        .sum()
-                })
-                .collect();
+            let values = integers(seed, rows * terms, 128.0);
+            let a = Integers {
+                values: &values,
+                terms,
+                encoding: Encoding::TwosComplement(8),
+            };
+            let b =
+                IntegerPanels::pack_transposed(columns, &integers(!seed, columns * terms, 256.0));
+            let panels = columns.div_ceil(PANEL_ROWS);
+            let stride = panels * PANEL_ROWS + 3;
             for kernel in integer_kernels() {
-                let mut out = vec![7; rows * columns];
-                integer_product_with(kernel, terms, &a, &b, &mut out);
-                assert_eq!(out, expected, "{}", kernel.name);
+                let mut out = vec![7; rows * stride];
+                integer_product_with(kernel, a, &b, 0..rows, 0..panels, stride, &mut out);
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let terms = a.row(row).iter().enumerate();
+                        let expected: i32 = terms
+                            .map(|(term, a)| i32::from(*a) * i32::from(b.get(column, term)))
+                            .sum();
+                        assert_eq!(out[row * stride + column], expected, "{}", kernel.name);
+                    }
+                }
             }
         },
     );

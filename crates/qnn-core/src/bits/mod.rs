@@ -5,9 +5,11 @@
 //! number of 128-bit vectors, on both sides of a product alike, so padding always agrees and counts nothing.
 
 mod matrix;
+mod panels;
 mod planes;
 mod tiles;
 
 pub use matrix::{BitMatrix, BitRows};
+pub use panels::{IntegerPanels, PANEL_ROWS, PanelPair};
 pub use planes::{BitPlanes, Encoding};
-pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};
+pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};

@@ -193,6 +193,28 @@ pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [B
     }
 }
 
+/// [`pack_row`] of the signs of a row of values.
+pub fn pack_signs(row: usize, values: &[f32], tiles: &mut [BitTile]) {
+    let (whole, rest) = values.as_chunks::<TILE_COLUMNS>();
+    for (tile, values) in tiles.iter_mut().zip(whole) {
+        tile[row] = signs(values);
+    }
+    if let (Some(last), false) = (tiles.last_mut(), rest.is_empty()) {
+        let mut padded = [-1.0; TILE_COLUMNS];
+        padded[..rest.len()].copy_from_slice(rest);
+        last[row] = signs(&padded);
+    }
+}
+
+/// A bit for each value, 1 where x >= 0.
+#[inline(always)]
+fn signs(values: &[f32; TILE_COLUMNS]) -> u8 {
+    let bits = values.iter().enumerate();
+    bits.fold(0, |bits, (bit, value)| {
+        bits | u8::from(*value >= 0.0) << bit
+    })
+}
+
 /// Transposes 8x8 bits, a row a byte, by swapping ever larger blocks across the diagonal (Warren, Hacker's Delight 7-3).
 fn transpose_square(mut bits: u64) -> u64 {
     for (shift, mask) in [
@@ -223,6 +245,14 @@ mod tests {
             let packed = BitTiles::pack(encoding, rows, columns, |row, out| {
                 out.copy_from_slice(&integers[row * columns..][..columns]);
             });
+            if encoding == Encoding::Sign {
+                let mut band = vec![[0; TILE_ROWS]; packed.groups()];
+                for (row, integers) in integers.chunks(columns).take(TILE_ROWS).enumerate() {
+                    let values: Vec<f32> = integers.iter().map(|integer| f32::from(*integer) * 0.1).collect();
+                    pack_signs(row, &values, &mut band);
+                }
+                prop_assert_eq!(&band, packed.digit(0, 0));
+            }
             for row in 0..rows {
                 for column in 0..columns {
                     prop_assert_eq!(packed.get(row, column), i32::from(integers[row * columns + column]));

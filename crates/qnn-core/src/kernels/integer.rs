@@ -1,30 +1,43 @@
-//! The product of small integers of 16 bits, for operands whose pairs of binary digits would be too many passes of
-//! the binary kernel. Tiles of 2x4 outputs; sums are exact in 32 bits.
+//! The product of small integers of 16 bits, for operands whose binary digits would be too many passes of the other
+//! kernels.
+//!
+//! 1. b lies in panels of 16 rows, two terms of each row side by side.
+//! 2. A pair of terms of a row of a, in all lanes of a register, times a panel's pairs: one instruction multiplies and
+//!    adds each pair. So the lanes are 16 sums, and no sum is spread over lanes.
+//! 3. Some rows of a at a time share what is read of a panel.
 
 use std::ops::Range;
 
 use super::BEST_INTEGER;
+use super::lookup::Integers;
+use crate::bits::{IntegerPanels, PANEL_ROWS, PanelPair};
 
-/// Rows of `a` and of `b` in a tile.
-pub(super) const TILE_ROWS: usize = 2;
-pub(super) const TILE_COLUMNS: usize = 4;
+/// Sums of a row of a with the rows of a panel.
+pub(super) type PanelSums = [i32; PANEL_ROWS];
 
-/// The products of 2 rows of `a` with 4 of `b`, all of the same length.
-type TileProduct = fn(a: [&[i16]; TILE_ROWS], b: [&[i16]; TILE_COLUMNS]) -> Tile;
-pub(super) type Tile = [[i32; TILE_COLUMNS]; TILE_ROWS];
+/// Writes the products of some rows of `a` with the rows of `b` in `panels`: to each row of `sums`, `[rows, stride]`,
+/// 16 sums a panel.
+type Run = fn(
+    a: Integers<'_>,
+    b: &IntegerPanels,
+    Range<usize>,
+    panels: Range<usize>,
+    stride: usize,
+    &mut [i32],
+);
 
 /// One way to compute the product of 16-bit integers.
 #[derive(Clone, Copy, Debug)]
 pub struct IntegerKernel {
-    /// For instance `i16 2x4 simd128`.
+    /// For instance `i16 2x16 simd128`.
     pub name: &'static str,
-    pub(super) tile: TileProduct,
+    pub(super) run: Run,
 }
 
 /// One multiplication at a time; the reference.
 pub(super) const SCALAR: IntegerKernel = IntegerKernel {
     name: "i16 scalar",
-    tile: tile_scalar,
+    run: products_with::<PortableSums, 1>,
 };
 
 /// The twins of this machine, from the reference to the fastest.
@@ -35,60 +48,108 @@ pub fn integer_kernels() -> Vec<IntegerKernel> {
         .collect()
 }
 
-fn tile_scalar(a: [&[i16]; TILE_ROWS], b: [&[i16]; TILE_COLUMNS]) -> Tile {
-    a.map(|a| b.map(|b| dot(a, b)))
-}
-
-/// The sum of products of two rows.
-#[inline(always)]
-pub(super) fn dot(a: &[i16], b: &[i16]) -> i32 {
-    let terms = a.iter().zip(b);
-    terms.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
-}
-
-/// `out[row, column] = sum over terms of a[row, term] * b[column, term]`, with the fastest kernel, on this thread.
-/// `a` is `[rows, terms]`, `b` is `[columns, terms]`, `out` is `[rows, columns]`. Sums must fit 32 bits.
-pub fn integer_product(terms: usize, a: &[i16], b: &[i16], out: &mut [i32]) {
-    integer_product_with(*BEST_INTEGER, terms, a, b, out);
+/// Writes the products of `rows` of `a` with the rows of `b` in `panels`, with the fastest kernel, on this thread. The
+/// rows of `sums` lie `stride` apart and take 16 sums a panel, which must fit 32 bits.
+pub fn integer_product(
+    a: Integers<'_>,
+    b: &IntegerPanels,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    stride: usize,
+    sums: &mut [i32],
+) {
+    integer_product_with(*BEST_INTEGER, a, b, rows, panels, stride, sums);
 }
 
 /// [`integer_product`] with a kernel of the caller's choice.
 pub fn integer_product_with(
     kernel: IntegerKernel,
-    terms: usize,
-    a: &[i16],
-    b: &[i16],
-    out: &mut [i32],
+    a: Integers<'_>,
+    b: &IntegerPanels,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    stride: usize,
+    sums: &mut [i32],
 ) {
-    if terms == 0 || out.is_empty() {
-        return out.fill(0);
-    }
-    assert_eq!((a.len() / terms) * (b.len() / terms), out.len());
-    rows_product(kernel, terms, a, b, out);
+    assert_eq!(a.terms, b.columns(), "rows of different length");
+    assert!(stride >= panels.len() * PANEL_ROWS && sums.len() >= rows.len() * stride);
+    (kernel.run)(a, b, rows, panels, stride, sums);
 }
 
-/// Takes 4 rows of `b`, which stay in the cache, through all rows of `a`. At the edges a tile computes rows twice.
-fn rows_product(kernel: IntegerKernel, terms: usize, a: &[i16], b: &[i16], out: &mut [i32]) {
-    let (rows, columns) = (a.len() / terms, b.len() / terms);
-    for first_column in (0..columns).step_by(TILE_COLUMNS) {
-        let b = rows_from(b, terms, first_column);
-        for first_row in (0..rows).step_by(TILE_ROWS) {
-            let tile = (kernel.tile)(rows_from(a, terms, first_row), b);
-            let columns_here = within(first_column, TILE_COLUMNS, columns);
-            for (sums, row) in tile.iter().zip(within(first_row, TILE_ROWS, rows)) {
-                out[row * columns..][columns_here.clone()]
-                    .copy_from_slice(&sums[..columns_here.len()]);
+/// The sums of a panel in registers.
+pub(super) trait Sums: Copy {
+    fn zero() -> Self;
+    /// Adds the products of two terms with each row's.
+    fn add_products(self, terms: [i16; 2], pair: &PanelPair) -> Self;
+    fn store(self, sums: &mut PanelSums);
+}
+
+/// The algorithm, for `ROWS` rows of a at a time.
+#[inline(always)]
+pub(super) fn products_with<S: Sums, const ROWS: usize>(
+    a: Integers<'_>,
+    b: &IntegerPanels,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    stride: usize,
+    sums: &mut [i32],
+) {
+    let count = rows.len();
+    for (index, panel) in panels.enumerate() {
+        let pairs = b.panel(panel);
+        let column = index * PANEL_ROWS;
+        for first in (0..count).step_by(ROWS) {
+            // The last row again where there are no more.
+            let at = |offset: usize| (first + offset).min(count - 1);
+            let of_rows = tile::<S, ROWS>(
+                std::array::from_fn(|offset| a.row(rows.start + at(offset))),
+                pairs,
+            );
+            for (offset, of_row) in of_rows.into_iter().enumerate() {
+                let out = &mut sums[at(offset) * stride + column..][..PANEL_ROWS];
+                if let Ok(out) = out.try_into() {
+                    of_row.store(out);
+                }
             }
         }
     }
 }
 
-/// `N` rows from `first` on, the last one again where there are no more.
-fn rows_from<const N: usize>(matrix: &[i16], terms: usize, first: usize) -> [&[i16]; N] {
-    let last = matrix.len() / terms - 1;
-    std::array::from_fn(|offset| &matrix[last.min(first + offset) * terms..][..terms])
+#[inline(always)]
+fn tile<S: Sums, const ROWS: usize>(a: [&[i16]; ROWS], pairs: &[PanelPair]) -> [S; ROWS] {
+    let mut sums = [S::zero(); ROWS];
+    let whole = a.map(|a| a.as_chunks::<2>().0);
+    let count = whole[0].len();
+    for (index, pair) in pairs[..count].iter().enumerate() {
+        for (sum, a) in sums.iter_mut().zip(&whole) {
+            *sum = sum.add_products(a[index], pair);
+        }
+    }
+    if let Some(pair) = pairs.get(count) {
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum = sum.add_products([a[2 * count], 0], pair);
+        }
+    }
+    sums
 }
 
-fn within(first: usize, length: usize, end: usize) -> Range<usize> {
-    first..end.min(first + length)
+#[derive(Clone, Copy)]
+pub(super) struct PortableSums(PanelSums);
+
+impl Sums for PortableSums {
+    fn zero() -> Self {
+        PortableSums([0; PANEL_ROWS])
+    }
+
+    fn add_products(mut self, terms: [i16; 2], pair: &PanelPair) -> Self {
+        for (sum, pair) in self.0.iter_mut().zip(pair) {
+            *sum +=
+                i32::from(terms[0]) * i32::from(pair[0]) + i32::from(terms[1]) * i32::from(pair[1]);
+        }
+        self
+    }
+
+    fn store(self, sums: &mut PanelSums) {
+        *sums = self.0;
+    }
 }

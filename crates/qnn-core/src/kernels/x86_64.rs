@@ -5,10 +5,10 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::float::{FloatKernel, TILE_COLUMNS, TILE_ROWS, Tile, tile_words};
-use super::integer::{self, IntegerKernel, dot};
+use super::integer::{self, IntegerKernel};
 use super::lookup::{Bytes, Integers, LookupKernel, Table, TileSums, products_with};
 use super::popcount::{BinaryKernel, xor_popcount_words};
-use crate::bits::{BitRows, BitTile, BitTiles};
+use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair};
 
 fn available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")
@@ -44,44 +44,65 @@ pub(super) fn float_kernel() -> Option<FloatKernel> {
 
 pub(super) fn integer_kernel() -> Option<IntegerKernel> {
     available().then_some(IntegerKernel {
-        name: "i16 2x4 avx2",
-        // SAFETY: this kernel is only handed out where the features were found.
-        tile: |a, b| unsafe { integer_tile(a, b) },
+        name: "i16 4x16 avx2",
+        run: |a, b, rows, panels, stride, sums| {
+            #[target_feature(enable = "avx2")]
+            fn run(
+                a: Integers<'_>,
+                b: &IntegerPanels,
+                rows: Range<usize>,
+                panels: Range<usize>,
+                stride: usize,
+                sums: &mut [i32],
+            ) {
+                integer::products_with::<PanelRegisters, 4>(a, b, rows, panels, stride, sums);
+            }
+            // SAFETY: this kernel is only handed out where the features were found.
+            unsafe { run(a, b, rows, panels, stride, sums) }
+        },
     })
 }
 
-/// Sixteen multiplications and eight additions an instruction.
-#[target_feature(enable = "avx2")]
-fn integer_tile(
-    a: [&[i16]; integer::TILE_ROWS],
-    b: [&[i16]; integer::TILE_COLUMNS],
-) -> integer::Tile {
-    const LANES: usize = 16;
-    let vectors = a[0].len() / LANES;
-    let [mut sums0, mut sums1] = [[_mm256_setzero_si256(); integer::TILE_COLUMNS]; 2];
-    for vector in 0..vectors {
-        let load = |row: &[i16]| -> __m256i {
-            // SAFETY: all rows have the same length, and `vectors` whole vectors lie within it.
-            unsafe { _mm256_loadu_si256(row.as_ptr().add(vector * LANES).cast()) }
-        };
-        let [a0, a1] = a.map(load);
-        for column in 0..integer::TILE_COLUMNS {
-            let b = load(b[column]);
-            sums0[column] = _mm256_add_epi32(sums0[column], _mm256_madd_epi16(a0, b));
-            sums1[column] = _mm256_add_epi32(sums1[column], _mm256_madd_epi16(a1, b));
+/// The sums of a panel. Only code compiled with AVX2 may have them.
+#[derive(Clone, Copy)]
+struct PanelRegisters([__m256i; 2]);
+
+// SAFETY of all blocks below: they run within `integer_kernel`, so the machine has AVX2; the arrays that are loaded and
+// stored are as wide as the registers.
+impl integer::Sums for PanelRegisters {
+    #[inline(always)]
+    fn zero() -> Self {
+        // SAFETY: see above.
+        PanelRegisters(unsafe { [_mm256_setzero_si256(); 2] })
+    }
+
+    #[inline(always)]
+    fn add_products(self, terms: [i16; 2], pair: &PanelPair) -> Self {
+        let both = i32::from(terms[1]) << 16 | i32::from(terms[0] as u16);
+        let pair = pair.as_ptr().cast::<__m256i>();
+        // SAFETY: see above.
+        PanelRegisters(unsafe {
+            let terms = _mm256_set1_epi32(both);
+            let [first, last] = self.0;
+            [
+                _mm256_add_epi32(first, _mm256_madd_epi16(terms, _mm256_loadu_si256(pair))),
+                _mm256_add_epi32(
+                    last,
+                    _mm256_madd_epi16(terms, _mm256_loadu_si256(pair.add(1))),
+                ),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn store(self, sums: &mut integer::PanelSums) {
+        let sums = sums.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: see above.
+        unsafe {
+            _mm256_storeu_si256(sums, self.0[0]);
+            _mm256_storeu_si256(sums.add(1), self.0[1]);
         }
     }
-    let rest = vectors * LANES;
-    let sum = |vector: __m256i, a: &[i16], b: &[i16]| {
-        let mut lanes = [0i32; 8];
-        // SAFETY: the lanes are as wide as the vector.
-        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), vector) };
-        lanes.iter().sum::<i32>() + dot(&a[rest..], &b[rest..])
-    };
-    [
-        std::array::from_fn(|column| sum(sums0[column], a[0], b[column])),
-        std::array::from_fn(|column| sum(sums1[column], a[1], b[column])),
-    ]
 }
 
 pub(super) fn lookup_kernel() -> Option<LookupKernel> {

@@ -10,12 +10,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{NotFinite, are_finite};
-use crate::bits::{BitPlanes, BitTiles, Encoding, TILE_ROWS};
+use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
 use crate::kernels::{
     Choice, Integers, Method, TileSums, bit_plane_product, float_product, integer_product,
     lookup_product,
 };
-use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer};
+use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
 use crate::random::Chances;
 
 /// Numbers that a thread fills at least: fewer are less work than handing them over.
@@ -50,6 +50,8 @@ pub enum Form {
     Tiles,
     /// 16 bits each.
     Integers,
+    /// 16 bits each, in panels.
+    Panels,
     Floats,
 }
 
@@ -75,6 +77,7 @@ impl ProductKind {
     pub fn b(self) -> Form {
         match self {
             ProductKind::Integer(Method::Lookup) => Form::Tiles,
+            ProductKind::Integer(Method::Multiply) => Form::Panels,
             _ => self.a(),
         }
     }
@@ -96,6 +99,7 @@ enum Numbers {
     Planes(BitPlanes),
     Tiles(BitTiles),
     Integers(Vec<i16>),
+    Panels(IntegerPanels),
     Floats(Vec<f32>),
     /// Floats that lie column by column.
     FloatColumns(Vec<f32>),
@@ -207,7 +211,7 @@ impl Operand {
             Some(encoding) => Operand::integers(form, encoding, rows, columns, |row, out| {
                 let unit = quantizer.unit(largest(row_of(row)));
                 let chances = chances_of(chances, row);
-                quantizer.levels(row_of(row), unit, &chances, out, |level| level as i16);
+                quantizer.levels(row_of(row), unit, &chances, out, whole);
                 unit
             }),
             None => Operand::floats(rows, columns, |row, out| {
@@ -243,6 +247,10 @@ impl Operand {
                 out.copy_from_slice(row_of(row));
             })),
             Form::Integers => Numbers::Integers(integers),
+            Form::Panels => {
+                let transposed = transpose(rows, columns, &integers);
+                Numbers::Panels(IntegerPanels::pack_transposed(rows, &transposed))
+            }
             Form::Floats => Numbers::Floats(fill_rows(rows, columns, |row, out| {
                 for (value, integer) in out.iter_mut().zip(row_of(row)) {
                     *value = f32::from(*integer) * units[row];
@@ -306,6 +314,7 @@ impl Operand {
             Numbers::Planes(planes) => planes.get(row, column) as f32 * self.units[row],
             Numbers::Tiles(tiles) => tiles.get(row, column) as f32 * self.units[row],
             Numbers::Integers(integers) => f32::from(integers[index]) * self.units[row],
+            Numbers::Panels(panels) => f32::from(panels.get(row, column)) * self.units[row],
             Numbers::Floats(floats) => floats[index],
             Numbers::FloatColumns(floats) => floats[column * self.rows + row],
         }
@@ -335,6 +344,15 @@ impl Operand {
             }
             (Numbers::Integers(integers), Form::Tiles) => {
                 return Operand::tiles(BitTiles::pack_transposed(encoding, rows, integers), unit);
+            }
+            (Numbers::Integers(integers), Form::Panels) => {
+                return Operand {
+                    rows,
+                    columns,
+                    numbers: Numbers::Panels(IntegerPanels::pack_transposed(rows, integers)),
+                    units: vec![unit; rows],
+                    encoding: self.encoding,
+                };
             }
             _ => {}
         }
@@ -377,6 +395,10 @@ impl Operand {
             Numbers::Planes(planes) => planes.unpack(),
             Numbers::Tiles(tiles) => tiles.unpack(),
             Numbers::Integers(integers) => integers.clone(),
+            Numbers::Panels(panels) => {
+                let row = |row: usize| (0..self.columns).map(move |column| panels.get(row, column));
+                (0..self.rows).flat_map(row).collect()
+            }
             Numbers::Floats(floats) | Numbers::FloatColumns(floats) => {
                 // Whole numbers but for float32's rounding.
                 let unit = self.units.first().copied().unwrap_or(1.0);
@@ -554,10 +576,17 @@ impl Operand {
                 lookup_product(a, w, rows.clone(), bands, &mut out[..rows.len() * width]);
                 return width * TILE_ROWS;
             }
-            (Numbers::Integers(a), Numbers::Integers(b)) => {
-                let [a, b] = [(a, rows), (b, columns.clone())]
-                    .map(|(matrix, rows)| &matrix[rows.start * terms..rows.end * terms]);
-                integer_product(terms, a, b, &mut out.as_flattened_mut()[..dense]);
+            (Numbers::Integers(values), Numbers::Panels(b)) => {
+                let encoding = self.encoding.unwrap_or(Encoding::Unsigned8);
+                let a = Integers {
+                    values,
+                    terms,
+                    encoding,
+                };
+                let panels = columns.start / PANEL_ROWS..columns.end.div_ceil(PANEL_ROWS);
+                let stride = panels.len() * PANEL_ROWS;
+                integer_product(a, b, rows, panels, stride, out.as_flattened_mut());
+                return stride;
             }
             (Numbers::Planes(a), Numbers::Planes(b)) => {
                 bit_plane_product(
@@ -725,7 +754,7 @@ mod tests {
 
         #[test]
         fn transposing_keeps_the_numbers(rows in 1usize..80, columns in 1usize..80, quantizer in any_quantizer()) {
-            let forms = [Form::Planes, Form::Tiles, Form::Integers, Form::Floats];
+            let forms = [Form::Planes, Form::Tiles, Form::Integers, Form::Panels, Form::Floats];
             for (form, to) in forms.into_iter().flat_map(|form| forms.map(|to| (form, to))) {
                 let too_wide = quantizer.encoding().is_none_or(|encoding| encoding.digits() > 8);
                 if [form, to].contains(&Form::Planes) && too_wide {

@@ -1,43 +1,45 @@
-//! The 16-bit product in 128-bit SIMD: eight multiplications and four additions an instruction.
+//! The 16-bit product on v128 registers, four for the 16 rows of a panel: eight multiplications and four additions an
+//! instruction.
 
 use std::arch::wasm32::{
-    i32x4_add, i32x4_dot_i16x8, i32x4_extract_lane, i32x4_splat, v128, v128_load,
+    i32x4_add, i32x4_dot_i16x8, i32x4_splat, v128, v128_load, v128_load32_splat, v128_store,
 };
 
-use crate::kernels::integer::{IntegerKernel, TILE_COLUMNS, TILE_ROWS, Tile, dot};
-
-const LANES: usize = 8;
+use crate::bits::PanelPair;
+use crate::kernels::integer::{IntegerKernel, PanelSums, Sums, products_with};
 
 pub const KERNEL: IntegerKernel = IntegerKernel {
-    name: "i16 2x4 simd128",
-    tile,
+    name: "i16 2x16 simd128",
+    // Two rows take eight registers of sums.
+    run: products_with::<Registers, 2>,
 };
 
-fn tile(a: [&[i16]; TILE_ROWS], b: [&[i16]; TILE_COLUMNS]) -> Tile {
-    let vectors = a[0].len() / LANES;
-    let [mut sums0, mut sums1] = [[i32x4_splat(0); TILE_COLUMNS]; TILE_ROWS];
-    for vector in 0..vectors {
-        let load = |row: &[i16]| -> v128 {
-            // SAFETY: all rows have the same length, and `vectors` whole vectors lie within it.
-            unsafe { v128_load(row.as_ptr().add(vector * LANES).cast()) }
-        };
-        let [a0, a1] = a.map(load);
-        let b = b.map(load);
-        for column in 0..TILE_COLUMNS {
-            sums0[column] = i32x4_add(sums0[column], i32x4_dot_i16x8(a0, b[column]));
-            sums1[column] = i32x4_add(sums1[column], i32x4_dot_i16x8(a1, b[column]));
+#[derive(Clone, Copy)]
+struct Registers([v128; 4]);
+
+impl Sums for Registers {
+    #[inline(always)]
+    fn zero() -> Self {
+        Registers([i32x4_splat(0); 4])
+    }
+
+    #[inline(always)]
+    fn add_products(self, terms: [i16; 2], pair: &PanelPair) -> Self {
+        // SAFETY: two i16 are the 32 bits that are read.
+        let terms = unsafe { v128_load32_splat(terms.as_ptr().cast()) };
+        let pair = pair.as_ptr().cast::<v128>();
+        Registers(std::array::from_fn(|index| {
+            // SAFETY: 16 pairs of i16 are four registers.
+            let pair = unsafe { v128_load(pair.add(index)) };
+            i32x4_add(self.0[index], i32x4_dot_i16x8(terms, pair))
+        }))
+    }
+
+    #[inline(always)]
+    fn store(self, sums: &mut PanelSums) {
+        for (index, register) in self.0.into_iter().enumerate() {
+            // SAFETY: 16 sums are four registers.
+            unsafe { v128_store(sums.as_mut_ptr().cast::<v128>().add(index), register) };
         }
     }
-    let rest = vectors * LANES;
-    let sum = |vector: v128, a: &[i16], b: &[i16]| {
-        i32x4_extract_lane::<0>(vector)
-            + i32x4_extract_lane::<1>(vector)
-            + i32x4_extract_lane::<2>(vector)
-            + i32x4_extract_lane::<3>(vector)
-            + dot(&a[rest..], &b[rest..])
-    };
-    [
-        std::array::from_fn(|column| sum(sums0[column], a[0], b[column])),
-        std::array::from_fn(|column| sum(sums1[column], a[1], b[column])),
-    ]
 }
