@@ -18,12 +18,15 @@
 //! | pixels | 2 p / 255 - 1 | the same; Torch7 mean and deviation | p / 255: batch norm takes the difference out, but a pixel that dropout leaves out is paper, not grey |
 //! | first layer when answering | bit planes | float32 product | small integers |
 
+#![feature(portable_simd)]
+
 pub mod bits;
 pub mod cost;
 pub mod data;
 pub mod kernels;
 pub mod layers;
 pub mod loss;
+pub mod measure;
 pub mod optim;
 pub mod packed;
 pub mod quant;

@@ -1,8 +1,11 @@
 //! Random numbers by their place: which step, layer, purpose, row and column they are for decides what they are.
 //! So no result depends on the order in which threads or slices come to them, and a checkpoint need keep no state.
 
+use std::simd::num::{SimdInt, SimdUint};
+use std::simd::{f32x4, u32x4, u64x4};
+
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
 /// What a step leaves to chance in a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,35 +35,99 @@ pub fn shuffle(seed: u32, epoch: u32) -> ChaCha8Rng {
     random
 }
 
-/// The chances of a matrix, `[rows, columns]`.
+/// The chances of a matrix, `[rows, columns]`: the words of ChaCha8, in their order, as [`ChaCha8Rng`] gives them; four
+/// blocks at a time, since a step takes as many as it has gradients.
 #[derive(Clone, Debug)]
 pub struct Chances {
-    random: ChaCha8Rng,
+    key: [u32; 8],
+    stream: u64,
     columns: usize,
 }
+
+/// A word of each of four blocks.
+type Words = u32x4;
+const BLOCKS: usize = 4;
+const WORDS_PER_BLOCK: usize = 16;
 
 impl Chances {
     /// The chances of a matrix of `columns` columns in layer `layer` of step `step`.
     pub fn new(seed: u32, step: u32, layer: usize, purpose: Purpose, columns: usize) -> Chances {
-        let mut random = initialization(seed);
+        let seed = initialization(seed).get_seed();
         // The highest bit keeps these streams apart from those of the shuffles.
         let place = u64::from(step) << 16 | (layer as u64) << 8 | purpose as u64;
-        random.set_stream(1 << 63 | place);
-        Chances { random, columns }
+        Chances {
+            key: std::array::from_fn(|word| {
+                u32::from_le_bytes(std::array::from_fn(|byte| seed[4 * word + byte]))
+            }),
+            stream: 1 << 63 | place,
+            columns,
+        }
     }
 
     /// The chances of a row, uniform in [0, 1).
     pub fn row(&self, row: usize) -> Vec<f32> {
-        let mut random = self.random.clone();
-        random.set_word_pos(row as u128 * self.columns as u128);
-        let chance = || (random.next_u32() >> 8) as f32 / (1 << 24) as f32;
-        std::iter::repeat_with(chance).take(self.columns).collect()
+        let position = row * self.columns;
+        let skipped = position % WORDS_PER_BLOCK;
+        let words = (skipped + self.columns).next_multiple_of(BLOCKS * WORDS_PER_BLOCK);
+        let mut chances = vec![0.0; words];
+        let (blocks, _) = chances.as_chunks_mut::<{ BLOCKS * WORDS_PER_BLOCK }>();
+        for (index, chances) in blocks.iter_mut().enumerate() {
+            let words = self.blocks((position / WORDS_PER_BLOCK + index * BLOCKS) as u64);
+            for (word, of_blocks) in words.iter().enumerate() {
+                let of_blocks: f32x4 = (of_blocks >> 8).cast::<i32>().cast();
+                let of_blocks = of_blocks / f32x4::splat((1 << 24) as f32);
+                for (block, chance) in of_blocks.to_array().into_iter().enumerate() {
+                    chances[block * WORDS_PER_BLOCK + word] = chance;
+                }
+            }
+        }
+        chances.copy_within(skipped..skipped + self.columns, 0);
+        chances.truncate(self.columns);
+        chances
+    }
+
+    /// Words 0 to 15 of blocks `counter` to `counter + 3` of ChaCha with eight rounds (Bernstein 2008).
+    #[inline(always)]
+    fn blocks(&self, counter: u64) -> [Words; WORDS_PER_BLOCK] {
+        const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+        let counters = u64x4::splat(counter) + u64x4::from_array([0, 1, 2, 3]);
+        let start: [Words; WORDS_PER_BLOCK] = std::array::from_fn(|word| match word {
+            0..4 => Words::splat(CONSTANTS[word]),
+            4..12 => Words::splat(self.key[word - 4]),
+            12 => counters.cast(),
+            13 => (counters >> 32).cast(),
+            14 => Words::splat(self.stream as u32),
+            _ => Words::splat((self.stream >> 32) as u32),
+        });
+        let mut words = start;
+        for _ in 0..4 {
+            for column in 0..4 {
+                quarter_round(&mut words, [0, 4, 8, 12].map(|row| row + column));
+            }
+            for column in 0..4 {
+                quarter_round(
+                    &mut words,
+                    [0, 1, 2, 3].map(|row| 4 * row + (column + row) % 4),
+                );
+            }
+        }
+        std::array::from_fn(|word| words[word] + start[word])
+    }
+}
+
+#[inline(always)]
+fn quarter_round(words: &mut [Words; WORDS_PER_BLOCK], [a, b, c, d]: [usize; 4]) {
+    for (to, with, rotated, by) in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)] {
+        words[to] += words[with];
+        let mixed = words[rotated] ^ words[to];
+        words[rotated] = mixed << by | mixed >> (32 - by);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand_chacha::rand_core::Rng;
 
     #[test]
     fn chances_depend_on_their_place_alone() {
@@ -78,6 +145,22 @@ mod tests {
             at(3, 1, Purpose::Weights, 8),
         ] {
             assert!(here.iter().zip(&other).filter(|(a, b)| a == b).count() < 3);
+        }
+    }
+
+    #[test]
+    fn chances_are_the_words_of_the_library() {
+        for (columns, row) in [(100, 0), (100, 7), (1, 3), (65, 1_000_003)] {
+            let mut random = initialization(9);
+            random.set_stream(1 << 63 | 5 << 16 | 2 << 8 | Purpose::Dropout as u64);
+            random.set_word_pos(row as u128 * columns as u128);
+            let expected: Vec<f32> = (0..columns)
+                .map(|_| (random.next_u32() >> 8) as f32 / (1 << 24) as f32)
+                .collect();
+            assert_eq!(
+                Chances::new(9, 5, 2, Purpose::Dropout, columns).row(row),
+                expected
+            );
         }
     }
 

@@ -2,7 +2,6 @@
 //! only. Built twice, with threads and without; `www/worker.js` chooses. This file is the browser's side of it;
 //! what the messages do is `session`, where data comes from is `load`.
 
-mod benchmark;
 mod load;
 mod session;
 
@@ -10,7 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::{Array, Promise, Uint8Array};
-use qnn_protocol::{FromEngine, ToEngine};
+use qnn_core::measure::Operation;
+use qnn_protocol::{Choice, FromEngine, Subject, ToEngine};
 use serde::Serialize;
 use session::{Request, Session};
 use wasm_bindgen::prelude::*;
@@ -31,6 +31,7 @@ pub fn start(threads: u32) {
         session: RefCell::new(Session::default()),
         working: Cell::new(false),
         load: Cell::new(0),
+        measured: RefCell::new(None),
     });
     let listening = engine.clone();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -59,6 +60,8 @@ struct Engine {
     working: Cell<bool>,
     /// Counts the loads of data begun: an older one that is still on its way has been overtaken.
     load: Cell<u32>,
+    /// What was timed last.
+    measured: RefCell<Option<(Subject, Operation)>>,
 }
 
 impl Engine {
@@ -82,11 +85,8 @@ impl Engine {
                     }
                 });
             }
-            Some(Request::Benchmark) => {
-                spawn_local(async {
-                    let rows = benchmark::run().await;
-                    post(&FromEngine::Benchmarked { rows });
-                });
+            Some(Request::Measure(subject, milliseconds)) => {
+                post(&self.measure(subject, milliseconds))
             }
             None => {}
         }
@@ -101,12 +101,42 @@ impl Engine {
         spawn_local(async move {
             let slices = Slices::new();
             while self.session.borrow().has_work() {
-                self.session.borrow_mut().work(&now);
+                let mut session = self.session.borrow_mut();
+                let session = &mut *session;
+                // Within the pool, so that not every product wakes it and waits for it.
+                rayon::scope(|_| session.work(&now));
                 self.flush();
                 slices.pause().await;
             }
             self.working.set(false);
         });
+    }
+
+    /// Times a subject; the one last timed is kept ready.
+    fn measure(&self, subject: Subject, milliseconds: f64) -> FromEngine {
+        let mut measured = self.measured.borrow_mut();
+        let ready = measured.take().filter(|(last, _)| *last == subject);
+        let prepared = ready.map_or_else(
+            || {
+                let mut operation = subject.prepare(Choice::default()).ok()?;
+                rayon::scope(|_| operation.run());
+                Some((subject, operation))
+            },
+            Some,
+        );
+        *measured = prepared;
+        let Some((_, operation)) = &mut *measured else {
+            return FromEngine::Measured {
+                milliseconds: None,
+                macs: 0.0,
+            };
+        };
+        let mut taken = 0.0;
+        rayon::scope(|_| taken = operation.time(&now, milliseconds));
+        FromEngine::Measured {
+            milliseconds: Some(taken),
+            macs: operation.macs,
+        }
     }
 
     fn flush(&self) {

@@ -2,13 +2,14 @@
 //! are handed out.
 
 use qnn_core::data::{CLASSES, DataError, DataSet, TrainingData, rasterize};
+use qnn_core::kernels::{Choice, Method};
 use qnn_core::layers::ProductKind;
 use qnn_core::loss::{argmax, softmax};
 use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::Trainer;
 use qnn_protocol::{
-    DataSource, DataSummary, DrawnAnswer, FromEngine, StepPoint, TestDigit, ToEngine,
+    DataSource, DataSummary, DrawnAnswer, FromEngine, StepPoint, Subject, TestDigit, ToEngine,
 };
 use serde_bytes::ByteBuf;
 
@@ -36,7 +37,7 @@ const MAX_WIDE_WEIGHTS: usize = 16_000_000;
 /// What a session cannot do by itself.
 pub enum Request {
     Load(DataSource),
-    Benchmark,
+    Measure(Subject, f64),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -147,7 +148,12 @@ impl Session {
                 }
             }
             ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
-            ToEngine::Benchmark => return Some(Request::Benchmark),
+            ToEngine::Measure {
+                subject,
+                milliseconds,
+            } => {
+                return Some(Request::Measure(subject, milliseconds));
+            }
         }
         None
     }
@@ -523,11 +529,10 @@ impl Session {
 fn too_large(spec: &NetworkSpec, inputs: usize) -> Option<String> {
     let shapes = spec.layer_shapes(inputs, CLASSES);
     let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
-    let kind = ProductKind::of(spec.activations().encoding(), spec.weights().encoding());
-    let most = if kind == ProductKind::Popcount {
-        MAX_WEIGHTS
-    } else {
-        MAX_WIDE_WEIGHTS
+    let encodings = (spec.activations().encoding(), spec.weights().encoding());
+    let most = match ProductKind::of(Choice::default(), encodings.0, encodings.1) {
+        ProductKind::Integer(Method::Popcount | Method::Lookup) => MAX_WEIGHTS,
+        _ => MAX_WIDE_WEIGHTS,
     };
     (weights > most).then(|| {
         format!(

@@ -2,6 +2,8 @@
 //! Each travels as one structured-clone object with a `type` field; bytes travel as `Uint8Array`.
 
 pub use qnn_core::cost;
+pub use qnn_core::kernels::{Choice, Costs, Method};
+pub use qnn_core::measure::Subject;
 pub use qnn_core::spec;
 
 use serde::{Deserialize, Serialize};
@@ -33,8 +35,8 @@ pub enum ToEngine {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
-    /// Times the kernels; answered by `Benchmarked`.
-    Benchmark,
+    /// Times something once more, for `milliseconds` or more; answered by `Measured`.
+    Measure { subject: Subject, milliseconds: f64 },
 }
 
 /// Where images come from.
@@ -108,8 +110,12 @@ pub enum FromEngine {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
-    /// Speeds of the kernels on this machine.
-    Benchmarked { rows: Vec<BenchmarkRow> },
+    /// What a run of the subject took, on average; `None` where it cannot be timed.
+    Measured {
+        milliseconds: Option<f64>,
+        /// Multiply-accumulates of a run, where it is a product.
+        macs: f64,
+    },
 }
 
 /// What is known of the data in use.
@@ -152,16 +158,4 @@ pub struct DrawnAnswer {
     pub answer: u8,
     /// A share for each class, summing to 1: the softmax of the logits.
     pub shares: Vec<f32>,
-}
-
-/// The measured speed of one kernel on one shape.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BenchmarkRow {
-    /// For instance `xnor_popcount simd128`.
-    pub kernel: String,
-    /// Batch rows, output units, inputs.
-    pub shape: (u32, u32, u32),
-    /// Multiply-accumulates a second, in units of 10^9; the median of several runs.
-    pub giga_macs_per_second: f32,
 }

@@ -547,7 +547,7 @@ impl App {
                 }
             }
             // Checkpoints come apart from the messages, and benchmarks are never asked for.
-            FromEngine::Checkpoint { .. } | FromEngine::Benchmarked { .. } => {}
+            FromEngine::Checkpoint { .. } | FromEngine::Measured { .. } => {}
         }
     }
 

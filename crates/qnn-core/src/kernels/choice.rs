@@ -6,11 +6,14 @@
 //!   picked bytes are full;
 //! - multiplication of 16-bit integers: the same for all.
 
+use serde::{Deserialize, Serialize};
+
 use super::lookup::lookup_picks;
 use crate::bits::Encoding;
 
 /// A way to multiply small integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Packed bits, XOR and population count.
     Popcount,
@@ -21,7 +24,7 @@ pub enum Method {
 }
 
 /// What a multiply-accumulate takes, in picoseconds of a thread.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
     /// For each pair of binary digits.
     pub popcount: f32,
@@ -45,7 +48,7 @@ impl Default for Costs {
 }
 
 /// How a kernel is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     pub costs: Costs,
     /// Taken whatever it costs.

@@ -53,18 +53,60 @@ pub struct LookupKernel {
     /// For instance `lookup simd128`.
     pub name: &'static str,
     pub(super) run: Run,
+    pub(super) inner: fn(&InnerLoop) -> u64,
+}
+
+/// Tables and tiles that stay in the first-level cache, and how often the inner loop goes over them.
+pub(super) struct InnerLoop {
+    tables: Vec<[[Table; 2]; INNER_ROWS]>,
+    tiles: Vec<BitTile>,
+    repeats: usize,
+}
+
+/// Rows of a in [`InnerLoop`].
+const INNER_ROWS: usize = 4;
+
+impl LookupKernel {
+    /// Goes `repeats` times through the inner loop of 1-bit integers on what stays in the first-level cache, and says
+    /// how many multiply-accumulates that were: the limit of what the product can reach.
+    pub fn inner_loop(&self, repeats: usize) -> usize {
+        let groups = BLOCK / TILE_COLUMNS;
+        let of_loop = InnerLoop {
+            tables: vec![[[[1; 16]; 2]; INNER_ROWS]; groups],
+            tiles: vec![[0x5a; TILE_ROWS]; groups],
+            repeats,
+        };
+        std::hint::black_box((self.inner)(&of_loop));
+        repeats * INNER_ROWS * TILE_ROWS * BLOCK
+    }
+}
+
+/// [`LookupKernel::inner_loop`] with a twin's registers.
+#[inline(always)]
+pub(super) fn inner_loop_with<V: Bytes>(of_loop: &InnerLoop) -> u64 {
+    let mut sums = [0; TILE_ROWS];
+    for _ in 0..of_loop.repeats {
+        let of_loop = std::hint::black_box(of_loop);
+        let (pairs, upper) = picks::<V, INNER_ROWS, 15>(&of_loop.tables, &of_loop.tiles);
+        for row in 0..INNER_ROWS {
+            V::add_to(pairs[row], upper[row], 0, 1, &mut sums);
+        }
+    }
+    sums[0] as u64
 }
 
 /// A term at a time, without tables; the reference.
 pub(super) const SCALAR: LookupKernel = LookupKernel {
     name: "lookup scalar",
     run: products_scalar,
+    inner: inner_loop_with::<PortableBytes>,
 };
 
 /// The tables in plain code, on any machine.
 pub(super) const PORTABLE: LookupKernel = LookupKernel {
     name: "lookup bytes",
     run: products_with::<PortableBytes, 1, 1>,
+    inner: inner_loop_with::<PortableBytes>,
 };
 
 /// The twins of this machine, from the reference to the fastest.

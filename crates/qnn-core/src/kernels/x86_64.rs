@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use super::float::{FloatKernel, TILE_COLUMNS, TILE_ROWS, Tile, tile_words};
 use super::integer::{self, IntegerKernel};
-use super::lookup::{Bytes, Integers, LookupKernel, Table, TileSums, products_with};
+use super::lookup::{
+    Bytes, InnerLoop, Integers, LookupKernel, Table, TileSums, inner_loop_with, products_with,
+};
 use super::popcount::{BinaryKernel, xor_popcount_words};
 use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair};
 
@@ -121,6 +123,14 @@ pub(super) fn lookup_kernel() -> Option<LookupKernel> {
             }
             // SAFETY: this kernel is only handed out where the features were found.
             unsafe { run(a, w, rows, bands, sums) }
+        },
+        inner: |of_loop| {
+            #[target_feature(enable = "avx2")]
+            fn run(of_loop: &InnerLoop) -> u64 {
+                inner_loop_with::<Register>(of_loop)
+            }
+            // SAFETY: this kernel is only handed out where the features were found.
+            unsafe { run(of_loop) }
         },
     })
 }

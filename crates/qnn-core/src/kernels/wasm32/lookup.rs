@@ -4,7 +4,9 @@
 use std::arch::wasm32::*;
 
 use crate::bits::{BitTile, TILE_COLUMNS};
-use crate::kernels::lookup::{Bytes, LookupKernel, Table, TileSums, products_with};
+use crate::kernels::lookup::{
+    Bytes, LookupKernel, Table, TileSums, inner_loop_with, products_with,
+};
 
 pub const KERNEL: LookupKernel = LookupKernel {
     name: if cfg!(target_feature = "relaxed-simd") {
@@ -14,6 +16,7 @@ pub const KERNEL: LookupKernel = LookupKernel {
     },
     // Four rows take 8 registers of byte sums; two take as many of pairs and upper bytes.
     run: products_with::<Registers, 4, 2>,
+    inner: inner_loop_with::<Registers>,
 };
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,320 @@
+//! What can be timed: products, networks that answer, training steps. It prepares an operation and repeats it; the
+//! clock is the caller's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bits::{BitMatrix, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
+use crate::data::{Images, TrainingData};
+use crate::kernels::{
+    BinaryKernel, Choice, Costs, IntegerKernel, Integers, LookupKernel, Method, binary_kernels,
+    binary_product_with, float_kernels, float_product_with, integer_kernels, integer_product_with,
+    lookup_kernels, lookup_product_with,
+};
+use crate::layers::{Operand, ProductKind};
+use crate::quant::Quantizer;
+use crate::spec::{Bits, Levels, NetworkSpec, Rounding, SpecError};
+use crate::train::Trainer;
+
+/// Sides of the images of networks that are timed.
+const SIDE: usize = 28;
+/// How often an inner loop goes over its data in a run.
+const INNER_REPEATS: usize = 100;
+/// Batches of images that a step is timed on.
+const BATCHES: usize = 4;
+
+/// Something to time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Subject {
+    /// `[rows, terms]` times `[columns, terms]`, of `a_bits` and `b_bits`, from operands in the form that the product
+    /// takes to sums as float32, on all threads; by the method chosen here or a given one. 32 bits are floats.
+    Product {
+        shape: (usize, usize, usize),
+        a_bits: Bits,
+        b_bits: Bits,
+        #[serde(default)]
+        method: Option<Method>,
+    },
+    /// A twin by its name, on one thread.
+    Kernel {
+        name: String,
+        shape: (usize, usize, usize),
+        a_bits: Bits,
+    },
+    /// A twin's inner loop on what stays in the first-level cache, on one thread.
+    InRegister { name: String },
+    /// Logits of `images` images of a trained network, from pixels.
+    Answer { spec: NetworkSpec, images: usize },
+    /// A training step.
+    Step { spec: NetworkSpec },
+}
+
+/// Why something cannot be timed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MeasureError {
+    #[error("There is no kernel {0:?} on this machine.")]
+    UnknownKernel(String),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+/// Something ready to be timed.
+pub struct Operation {
+    run: Box<dyn FnMut() + Send>,
+    /// Multiply-accumulates of a run; 0 for networks.
+    pub macs: f64,
+}
+
+impl Operation {
+    /// Runs it once.
+    pub fn run(&mut self) {
+        (self.run)();
+    }
+
+    /// Milliseconds of a run, the mean of runs for `least` milliseconds or more by the clock `now`.
+    pub fn time(&mut self, now: &(dyn Fn() -> f64 + Sync), least: f64) -> f64 {
+        let begun = now();
+        let mut runs = 0.0;
+        loop {
+            self.run();
+            runs += 1.0;
+            let passed = now() - begun;
+            if passed >= least {
+                return passed / runs;
+            }
+        }
+    }
+}
+
+/// The names of all twins of this machine.
+pub fn kernel_names() -> Vec<&'static str> {
+    let names = binary_kernels().into_iter().map(|kernel| kernel.name);
+    names
+        .chain(lookup_kernels().into_iter().map(|kernel| kernel.name))
+        .chain(integer_kernels().into_iter().map(|kernel| kernel.name))
+        .chain(float_kernels().into_iter().map(|kernel| kernel.name))
+        .collect()
+}
+
+impl Subject {
+    /// Prepares what is timed.
+    pub fn prepare(&self, choice: Choice) -> Result<Operation, MeasureError> {
+        match self {
+            Subject::Product {
+                shape,
+                a_bits,
+                b_bits,
+                method,
+            } => {
+                let choice = Choice {
+                    forced: method.or(choice.forced),
+                    ..choice
+                };
+                Ok(product(*shape, *a_bits, *b_bits, choice))
+            }
+            Subject::Kernel {
+                name,
+                shape,
+                a_bits,
+            } => kernel(name, *shape, *a_bits),
+            Subject::InRegister { name } => in_register(name),
+            Subject::Answer { spec, images } => {
+                let network = Trainer::new(spec.clone(), SIDE * SIDE).map(|mut trainer| {
+                    trainer.choose_kernels(choice);
+                    trainer.freeze()
+                })?;
+                let pixels = random_images(*images).pixels;
+                Ok(Operation::new(0.0, move || {
+                    std::hint::black_box(network.logits(&pixels));
+                }))
+            }
+            Subject::Step { spec } => {
+                let mut trainer = Trainer::new(spec.clone(), SIDE * SIDE)?;
+                trainer.choose_kernels(choice);
+                let data = TrainingData::Images(random_images(BATCHES * spec.batch_size));
+                Ok(Operation::new(0.0, move || {
+                    // Random labels cannot be learned, but a step on them diverges no sooner than one on digits.
+                    let _ = std::hint::black_box(trainer.step(&data));
+                }))
+            }
+        }
+    }
+}
+
+impl Operation {
+    fn new(macs: f64, run: impl FnMut() + Send + 'static) -> Operation {
+        Operation {
+            run: Box::new(run),
+            macs,
+        }
+    }
+}
+
+/// Numbers that look random.
+fn noise(count: usize, salt: u32) -> impl Iterator<Item = u32> {
+    (0..count as u32).map(move |index| {
+        (index ^ salt)
+            .wrapping_add(salt)
+            .wrapping_mul(2_654_435_761)
+            .rotate_left(13)
+    })
+}
+
+/// In [-1, 1).
+fn values(count: usize, salt: u32) -> Vec<f32> {
+    noise(count, salt)
+        .map(|x| (x >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
+}
+
+/// A fifth of the pixels inked, as MNIST's are.
+fn random_images(count: usize) -> Images {
+    let ink = |x: u32| {
+        if x.is_multiple_of(5) {
+            (x >> 16) as u8
+        } else {
+            0
+        }
+    };
+    Images {
+        width: SIDE,
+        height: SIDE,
+        pixels: noise(count * SIDE * SIDE, 3).map(ink).collect(),
+        labels: noise(count, 5).map(|x| (x % 10) as u8).collect(),
+    }
+}
+
+fn quantizer(bits: Bits) -> Quantizer {
+    Quantizer {
+        bits,
+        levels: Levels::Linear,
+        rounding: Rounding::Deterministic,
+    }
+}
+
+fn macs((rows, columns, terms): (usize, usize, usize)) -> f64 {
+    (rows * columns * terms) as f64
+}
+
+fn product(shape: (usize, usize, usize), a_bits: Bits, b_bits: Bits, choice: Choice) -> Operation {
+    let (rows, columns, terms) = shape;
+    let (a, b) = (quantizer(a_bits), quantizer(b_bits));
+    let kind = ProductKind::of(choice, a.encoding(), b.encoding());
+    let a = Operand::quantized(kind.a(), a, terms, &values(rows * terms, 1), None, None);
+    let b = Operand::quantized(kind.b(), b, terms, &values(columns * terms, 7), None, None);
+    let mut out = vec![0.0; rows * columns];
+    Operation::new(macs(shape), move || a.product(0..rows, &b, &mut out))
+}
+
+/// Integers of `bits`, `[rows, terms]`.
+fn integers(bits: Bits, count: usize) -> (Vec<i16>, Encoding) {
+    let quantizer = quantizer(bits);
+    let mut integers = vec![0; count];
+    quantizer.integers(&values(count, 1), &[], &mut integers);
+    (integers, quantizer.encoding().unwrap_or(Encoding::Sign))
+}
+
+fn find<K: Copy>(kernels: Vec<K>, name: &str, name_of: impl Fn(&K) -> &'static str) -> Option<K> {
+    kernels.into_iter().find(|kernel| name_of(kernel) == name)
+}
+
+fn kernel(
+    name: &str,
+    shape: (usize, usize, usize),
+    a_bits: Bits,
+) -> Result<Operation, MeasureError> {
+    let (rows, columns, terms) = shape;
+    let signs =
+        |rows: usize, salt: u32| BitMatrix::from_signs(rows, terms, &values(rows * terms, salt));
+    let mut sums = vec![0; rows * columns];
+    if let Some(kernel) = find(binary_kernels(), name, |kernel: &BinaryKernel| kernel.name) {
+        let (a, b) = (signs(rows, 1), signs(columns, 7));
+        return Ok(Operation::new(macs(shape), move || {
+            binary_product_with(kernel, a.view(), b.view(), 1, &mut sums);
+        }));
+    }
+    if let Some(kernel) = find(lookup_kernels(), name, |kernel: &LookupKernel| kernel.name) {
+        let (values, encoding) = integers(a_bits, rows * terms);
+        let b = signs(columns, 7);
+        let b = BitTiles::pack(Encoding::Sign, columns, terms, |row, out| {
+            for (column, sign) in out.iter_mut().enumerate() {
+                *sign = if b.get(row, column) { 1 } else { -1 };
+            }
+        });
+        return Ok(Operation::new(macs(shape), move || {
+            let a = Integers {
+                values: &values,
+                terms,
+                encoding,
+            };
+            lookup_product_with(kernel, a, &b, 0..rows, &mut sums);
+        }));
+    }
+    if let Some(kernel) = find(integer_kernels(), name, |kernel: &IntegerKernel| {
+        kernel.name
+    }) {
+        let (values, encoding) = integers(a_bits, rows * terms);
+        let b = IntegerPanels::pack_transposed(columns, &integers(Bits::ALL[7], columns * terms).0);
+        let panels = columns.div_ceil(PANEL_ROWS);
+        let stride = panels * PANEL_ROWS;
+        let mut sums = vec![0; rows * stride];
+        return Ok(Operation::new(macs(shape), move || {
+            let a = Integers {
+                values: &values,
+                terms,
+                encoding,
+            };
+            integer_product_with(kernel, a, &b, 0..rows, 0..panels, stride, &mut sums);
+        }));
+    }
+    if let Some(kernel) = find(float_kernels(), name, |kernel| kernel.name) {
+        let (a, b) = (values(rows * terms, 1), values(columns * terms, 7));
+        let mut out = vec![0.0; rows * columns];
+        return Ok(Operation::new(macs(shape), move || {
+            let a = |row: usize, term: usize| a[row * terms + term];
+            let b = |term: usize, column: usize| b[column * terms + term];
+            float_product_with(kernel, terms, columns, a, b, &mut out);
+        }));
+    }
+    Err(MeasureError::UnknownKernel(name.into()))
+}
+
+fn in_register(name: &str) -> Result<Operation, MeasureError> {
+    if let Some(kernel) = find(lookup_kernels(), name, |kernel: &LookupKernel| kernel.name) {
+        return Ok(Operation::new(
+            kernel.inner_loop(INNER_REPEATS) as f64,
+            move || {
+                kernel.inner_loop(INNER_REPEATS);
+            },
+        ));
+    }
+    // Rows that lie in the first-level cache: the other kernels have nothing but their inner loop.
+    kernel(name, (8, 16, 1024), Bits::ONE)
+}
+
+/// Times the three integer kernels on a product of this shape, for at most `budget` milliseconds: what [`Choice`]
+/// chooses by.
+pub fn tune(shape: (usize, usize, usize), now: &(dyn Fn() -> f64 + Sync), budget: f64) -> Costs {
+    let bits = |bits: usize| Bits::ALL[bits - 1];
+    let picoseconds = |a: Bits, b: Bits, method: Method| {
+        let mut operation = product(
+            shape,
+            a,
+            b,
+            Choice {
+                forced: Some(method),
+                ..Choice::default()
+            },
+        );
+        operation.run();
+        let runs = (0..3).map(|_| operation.time(now, budget / 24.0));
+        runs.fold(f64::MAX, f64::min) * 1e9 / operation.macs * rayon::current_num_threads() as f64
+    };
+    let lookup = picoseconds(bits(1), bits(1), Method::Lookup);
+    Costs {
+        popcount: picoseconds(bits(1), bits(1), Method::Popcount) as f32,
+        lookup: lookup as f32,
+        widening: (picoseconds(bits(6), bits(1), Method::Lookup) - lookup).max(0.0) as f32,
+        multiply: picoseconds(bits(8), bits(8), Method::Multiply) as f32,
+    }
+}
