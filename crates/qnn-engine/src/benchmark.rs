@@ -3,8 +3,8 @@
 
 use qnn_core::bits::BitMatrix;
 use qnn_core::kernels::{
-    binary_kernels, binary_product_with, float_kernels, float_product_with, integer_kernels,
-    integer_product_with,
+    FloatView, binary_kernels, binary_product_with, float_kernels, float_product_with,
+    integer_kernels, integer_product_with,
 };
 use qnn_protocol::BenchmarkRow;
 
@@ -54,15 +54,8 @@ pub async fn run() -> Vec<BenchmarkRow> {
             let mut out = vec![0.0; batch * units];
             let (a, b) = (&a, &b);
             let product = move || {
-                let a = |row: usize, term: usize| a[row * inputs + term];
-                float_product_with(
-                    kernel,
-                    inputs,
-                    units,
-                    a,
-                    |term, unit| b[unit * inputs + term],
-                    &mut out,
-                );
+                let (a, b) = (FloatView::Lines(a), FloatView::Lines(b));
+                float_product_with(kernel, inputs, units, a, b, &mut out);
             };
             products.push((kernel.name, Box::new(product)));
         }

@@ -28,7 +28,7 @@ use wasm32 as machine;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as machine;
 
-pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
+pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
 pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
 pub use popcount::{
     BinaryKernel, binary_kernels, binary_product, binary_product_with, bit_plane_product,

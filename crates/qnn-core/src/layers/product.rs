@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::bits::{BitPlanes, Encoding};
-use crate::kernels::{bit_plane_product, float_product, integer_product};
+use crate::kernels::{FloatView, bit_plane_product, float_product, integer_product};
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer};
 use crate::random::Chances;
 
@@ -313,14 +313,12 @@ impl Operand {
                 products
             }
             (Numbers::Floats(a), Numbers::Floats(b)) => {
-                let a = |row: usize, term: usize| a[(range.start + row) * terms + term];
-                let b = |term: usize, column: usize| b[column * terms + term];
-                return float_product(terms, columns, a, b, out);
+                let a = FloatView::Lines(&a[range.start * terms..range.end * terms]);
+                return float_product(terms, columns, a, FloatView::Lines(b), out);
             }
             (Numbers::Floats(a), Numbers::FloatColumns(b)) => {
-                let a = |row: usize, term: usize| a[(range.start + row) * terms + term];
-                let b = |term: usize, column: usize| b[term * columns + column];
-                return float_product(terms, columns, a, b, out);
+                let a = FloatView::Lines(&a[range.start * terms..range.end * terms]);
+                return float_product(terms, columns, a, FloatView::Terms(b), out);
             }
             _ => panic!("operands of different kinds of product"),
         };

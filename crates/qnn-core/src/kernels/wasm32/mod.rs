@@ -8,6 +8,8 @@ use super::float::FloatKernel;
 use super::integer::IntegerKernel;
 use super::popcount::BinaryKernel;
 
+pub(super) use float::transpose;
+
 pub(super) fn binary_kernel() -> Option<BinaryKernel> {
     Some(popcount::KERNEL)
 }
