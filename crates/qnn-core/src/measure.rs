@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::bits::{BitMatrix, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
 use crate::data::{Images, TrainingData};
 use crate::kernels::{
-    BinaryKernel, Choice, Costs, IntegerKernel, Integers, LookupKernel, Method, binary_kernels,
-    binary_product_with, float_kernels, float_product_with, integer_kernels, integer_product_with,
-    lookup_kernels, lookup_product_with,
+    BinaryKernel, Choice, Costs, FloatView, IntegerKernel, Integers, LookupKernel, Method,
+    binary_kernels, binary_product_with, float_kernels, float_product_with, integer_kernels,
+    integer_product_with, lookup_kernels, lookup_product_with,
 };
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
@@ -271,8 +271,7 @@ fn kernel(
         let (a, b) = (values(rows * terms, 1), values(columns * terms, 7));
         let mut out = vec![0.0; rows * columns];
         return Ok(Operation::new(macs(shape), move || {
-            let a = |row: usize, term: usize| a[row * terms + term];
-            let b = |term: usize, column: usize| b[column * terms + term];
+            let (a, b) = (FloatView::Lines(&a), FloatView::Lines(&b));
             float_product_with(kernel, terms, columns, a, b, &mut out);
         }));
     }

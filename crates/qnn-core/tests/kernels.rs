@@ -178,60 +178,60 @@ fn bit_plane_products_agree_with_the_reference() {
     );
 }
 
+/// The sums of the terms in their order, and out of all kernels, with both operands lying both ways.
+fn check_float_product(rows: usize, columns: usize, terms: usize, seed: u64) {
+    let (a, b) = (noise(seed, rows * terms), noise(!seed, terms * columns));
+    let transpose = |from: &[f32], rows: usize| -> Vec<f32> {
+        let columns = from.len() / rows.max(1);
+        let index = |index: usize| from[index % rows * columns + index / rows];
+        (0..from.len()).map(index).collect()
+    };
+    let (a_terms, b_lines) = (transpose(&a, rows), transpose(&b, terms));
+    let mut expected = vec![0.0f32; rows * columns];
+    for row in 0..rows {
+        for term in 0..terms {
+            for column in 0..columns {
+                expected[row * columns + column] +=
+                    a[row * terms + term] * b[term * columns + column];
+            }
+        }
+    }
+    let views = [
+        (FloatView::Lines(&a), FloatView::Lines(&b_lines)),
+        (FloatView::Lines(&a), FloatView::Terms(&b)),
+        (FloatView::Terms(&a_terms), FloatView::Lines(&b_lines)),
+        (FloatView::Terms(&a_terms), FloatView::Terms(&b)),
+    ];
+    for kernel in float_kernels() {
+        for (a, b) in views {
+            let mut out = vec![f32::NAN; rows * columns];
+            float_product_with(kernel, terms, columns, a, b, &mut out);
+            assert_eq!(out, expected, "{}", kernel.name);
+        }
+    }
+}
+
 /// Bit for bit: every twin adds the same terms in the same order.
 #[test]
 fn float_products_agree_with_the_reference() {
-    check(
-        (0usize..11, 0usize..20, 0usize..70, any::<u64>()),
-        |(rows, columns, terms, seed)| {
-            let (a, b) = (noise(seed, rows * terms), noise(!seed, terms * columns));
-            let mut expected = vec![0.0f32; rows * columns];
-            for row in 0..rows {
-                for column in 0..columns {
-                    for term in 0..terms {
-                        expected[row * columns + column] +=
-                            a[row * terms + term] * b[term * columns + column];
-                    }
-                }
-            }
-            for kernel in float_kernels() {
-                let mut out = vec![f32::NAN; rows * columns];
-                let a = |row: usize, term: usize| a[row * terms + term];
-                float_product_with(
-                    kernel,
-                    terms,
-                    columns,
-                    a,
-                    |term, column| b[term * columns + column],
-                    &mut out,
-                );
-                assert_eq!(out, expected, "{}", kernel.name);
-            }
-        },
-    );
+    let small = (0usize..11, 0usize..20, 0usize..70, any::<u64>());
+    check(small, |(rows, columns, terms, seed)| {
+        check_float_product(rows, columns, terms, seed);
+    });
 }
 
+/// Several chunks of rows, groups of panels and blocks of terms, on all threads.
 #[test]
-fn large_float_products_on_all_threads_agree_with_the_reference() {
-    let (a, b) = (noise(1, 130 * 300), noise(2, 300 * 95));
-    let sum = |index: usize| {
-        (0..300).fold(0.0, |sum, term| {
-            sum + a[index / 95 * 300 + term] * b[term * 95 + index % 95]
-        })
-    };
-    let expected: Vec<f32> = (0..130 * 95).map(sum).collect();
-    for kernel in float_kernels() {
-        let mut out = vec![0.0; 130 * 95];
-        let a = |row: usize, term: usize| a[row * 300 + term];
-        float_product_with(
-            kernel,
-            300,
-            95,
-            a,
-            |term, column| b[term * 95 + column],
-            &mut out,
-        );
-        assert_eq!(out, expected, "{}", kernel.name);
+fn large_float_products_agree_with_the_reference() {
+    for (rows, columns, terms) in [
+        (300, 1, 300),
+        (1, 300, 299),
+        (130, 95, 300),
+        (71, 133, 513),
+        (9, 17, 1200),
+        (257, 300, 64),
+    ] {
+        check_float_product(rows, columns, terms, 1);
     }
 }
 

@@ -31,7 +31,7 @@ use wasm32 as machine;
 use x86_64 as machine;
 
 pub use choice::{Choice, Costs, Method};
-pub use float::{FloatKernel, float_kernels, float_product, float_product_with};
+pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
 pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
 pub use lookup::{
     Integers, LookupKernel, TileSums, lookup_kernels, lookup_product, lookup_product_with,

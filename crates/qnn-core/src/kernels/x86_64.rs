@@ -4,13 +4,17 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::float::{FloatKernel, TILE_COLUMNS, TILE_ROWS, Tile, tile_words};
+use super::float::{FloatKernel, SQUARE, TILE_ROWS, Tile, tile_words};
 use super::integer::{self, IntegerKernel};
 use super::lookup::{
     Bytes, InnerLoop, Integers, LookupKernel, Table, TileSums, inner_loop_with, products_with,
 };
 use super::popcount::{BinaryKernel, xor_popcount_words};
 use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair};
+
+/// Columns of a float tile: two registers.
+const FLOAT_COLUMNS: usize = 16;
+type FloatTile = Tile<FLOAT_COLUMNS>;
 
 fn available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")
@@ -32,16 +36,22 @@ pub(super) fn binary_kernel() -> Option<BinaryKernel> {
 
 pub(super) fn float_kernel() -> Option<FloatKernel> {
     available().then_some(FloatKernel {
-        name: "f32 4x8 avx2",
-        tile: |a, b| {
+        name: "f32 4x16 avx2",
+        run: |product, out| {
             #[target_feature(enable = "avx2")]
-            fn tile(a: &[[f32; TILE_ROWS]], b: &[[f32; TILE_COLUMNS]]) -> Tile {
-                tile_words(a, b)
+            fn tile(a: &[[f32; TILE_ROWS]], b: &[[f32; FLOAT_COLUMNS]], sums: &mut FloatTile) {
+                tile_words(a, b, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
-            unsafe { tile(a, b) }
+            product.run(|a, b, sums| unsafe { tile(a, b, sums) }, out);
         },
     })
+}
+
+/// Lines to terms; the compiler makes shuffles of it.
+#[inline(always)]
+pub(super) fn transpose([a, b, c, d]: [&[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
+    std::array::from_fn(|term| [a[term], b[term], c[term], d[term]])
 }
 
 pub(super) fn integer_kernel() -> Option<IntegerKernel> {

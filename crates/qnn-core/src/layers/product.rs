@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use super::{NotFinite, are_finite};
 use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
 use crate::kernels::{
-    Choice, Integers, Method, TileSums, bit_plane_product, float_product, integer_product,
-    lookup_product,
+    Choice, FloatView, Integers, Method, TileSums, bit_plane_product, float_product,
+    integer_product, lookup_product,
 };
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
 use crate::random::Chances;
@@ -423,14 +423,12 @@ impl Operand {
         let (terms, columns) = (self.columns, other.rows);
         match (&self.numbers, &other.numbers) {
             (Numbers::Floats(a), Numbers::Floats(b)) => {
-                let a = |row: usize, term: usize| a[(range.start + row) * terms + term];
-                let b = |term: usize, column: usize| b[column * terms + term];
-                float_product(terms, columns, a, b, out);
+                let a = FloatView::Lines(&a[range.start * terms..range.end * terms]);
+                float_product(terms, columns, a, FloatView::Lines(b), out);
             }
             (Numbers::Floats(a), Numbers::FloatColumns(b)) => {
-                let a = |row: usize, term: usize| a[(range.start + row) * terms + term];
-                let b = |term: usize, column: usize| b[term * columns + column];
-                float_product(terms, columns, a, b, out);
+                let a = FloatView::Lines(&a[range.start * terms..range.end * terms]);
+                float_product(terms, columns, a, FloatView::Terms(b), out);
             }
             _ => return false,
         }

@@ -10,6 +10,8 @@ use super::integer::IntegerKernel;
 use super::lookup::LookupKernel;
 use super::popcount::BinaryKernel;
 
+pub(super) use float::transpose;
+
 pub(super) fn binary_kernel() -> Option<BinaryKernel> {
     Some(popcount::KERNEL)
 }
