@@ -1,12 +1,31 @@
-// The worker of the engine: loads the build that this browser can run, with threads or without, and starts it.
-// The page hears `Ready` when the engine listens, or an error event when it cannot run at all.
-// `worker.js?threads=N` asks for N threads; 1 is the build without.
+// The worker of the engine: loads the build that this browser can run and starts it: with threads and relaxed SIMD, with
+// threads, or without. The page hears `Ready` when the engine listens, or an error event when it cannot run at all.
+// `worker.js?threads=N` asks for N threads, `&build=single`, `threads` or `relaxed` for a build.
 
-const asked = Number(new URL(location).searchParams.get("threads"));
-const threads = asked || Math.min(navigator.hardwareConcurrency || 1, 8);
+const asked = new URL(location).searchParams;
+const threads = Number(asked.get("threads")) || Math.min(navigator.hardwareConcurrency || 1, 8);
 
-async function withThreads() {
-    const engine = await import("./engine/threads/qnn_engine.js");
+// Modules of one function that gives a 128-bit vector: i32.const 0, i8x16.splat, and for relaxed SIMD another one and
+// i8x16.relaxed_swizzle.
+const SPLAT = [0x41, 0, 0xfd, 15];
+const hasSimd = () => isValid(SPLAT);
+const hasRelaxedSimd = () => isValid([...SPLAT, ...SPLAT, 0xfd, 0x80, 2]);
+
+function isValid(instructions) {
+    const body = [0, ...instructions, 11];
+    const types = [1, 5, 1, 0x60, 0, 1, 0x7b];
+    const functions = [3, 2, 1, 0];
+    const code = [10, body.length + 2, 1, body.length, ...body];
+    return WebAssembly.validate(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...types, ...functions, ...code]));
+}
+
+function bestBuild() {
+    if (!crossOriginIsolated || threads === 1) return "single";
+    return hasRelaxedSimd() ? "relaxed" : "threads";
+}
+
+async function withThreads(build) {
+    const engine = await import(`./engine/${build}/qnn_engine.js`);
     await engine.default();
     await Promise.race([engine.initThreadPool(threads), failAfter(10, "the threads did not start")]);
     engine.start(threads);
@@ -22,24 +41,17 @@ function failAfter(seconds, message) {
     return new Promise((_, reject) => setTimeout(() => reject(new Error(message)), seconds * 1000));
 }
 
-// A module that returns one 128-bit vector.
-function hasSimd() {
-    const types = [1, 5, 1, 0x60, 0, 1, 0x7b];
-    const functions = [3, 2, 1, 0];
-    const code = [10, 8, 1, 6, 0, 0x41, 0, 0xfd, 15, 11]; // i32.const 0, i8x16.splat
-    return WebAssembly.validate(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...types, ...functions, ...code]));
-}
-
 // A rejection that nobody awaits would stay in this worker; an error reaches the page.
 addEventListener("unhandledrejection", ({ reason }) => reportError(reason));
 
 try {
     if (!hasSimd()) throw new Error("this browser's WebAssembly has no SIMD; a newer one has");
-    if (!crossOriginIsolated || threads === 1) {
+    const build = asked.get("build") ?? bestBuild();
+    if (build === "single") {
         await withoutThreads();
     } else {
         try {
-            await withThreads();
+            await withThreads(build);
         } catch (error) {
             // Phones refuse the shared memory; what else goes wrong here need not stop the visitor either.
             console.warn("The engine runs on one thread:", error);

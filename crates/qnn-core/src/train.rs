@@ -805,7 +805,7 @@ impl LayerUpdate {
             .packed
             .and_then(Quantizer::encoding)
             .map_or(0, |encoding| encoding.digits());
-        vec![[0; TILE_ROWS]; digits * self.inputs.div_ceil(TILE_COLUMNS)]
+        vec![BitTile::ZERO; digits * self.inputs.div_ceil(TILE_COLUMNS)]
     }
 }
 

@@ -10,7 +10,15 @@ pub const TILE_ROWS: usize = 32;
 /// Columns of a tile: a bit each.
 pub const TILE_COLUMNS: usize = 8;
 /// A digit of 32 rows by 8 columns; byte r holds row r, its lowest bit the first column.
-pub type BitTile = [u8; TILE_ROWS];
+/// Aligned so that no register's worth crosses a line of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(32))]
+pub struct BitTile(pub [u8; TILE_ROWS]);
+
+impl BitTile {
+    /// All bits 0.
+    pub const ZERO: BitTile = BitTile([0; TILE_ROWS]);
+}
 
 /// A matrix of small integers, `[rows, columns]`, as tiles of bits. Padded on both sides with zero bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +34,7 @@ impl BitTiles {
     /// A matrix of zero bits.
     pub fn zeros(encoding: Encoding, rows: usize, columns: usize) -> BitTiles {
         let count = rows.div_ceil(TILE_ROWS) * encoding.digits() * columns.div_ceil(TILE_COLUMNS);
-        BitTiles::of_tiles(encoding, rows, columns, vec![[0; TILE_ROWS]; count])
+        BitTiles::of_tiles(encoding, rows, columns, vec![BitTile::ZERO; count])
     }
 
     /// The matrix of `tiles`, `[bands, digits, groups]`.
@@ -75,7 +83,7 @@ impl BitTiles {
             let width = TILE_ROWS.min(rows - first);
             for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
                 for (bit, column) in integers.chunks_exact(rows).enumerate() {
-                    let tile = &mut tiles[bit / TILE_COLUMNS][..width];
+                    let tile = &mut tiles[bit / TILE_COLUMNS].0[..width];
                     for (byte, integer) in tile.iter_mut().zip(&column[first..first + width]) {
                         *byte |= encoding.digit(*integer, digit) << (bit % TILE_COLUMNS);
                     }
@@ -115,7 +123,7 @@ impl BitTiles {
         assert!(row < self.rows && column < self.columns);
         (0..self.encoding.digits()).fold(self.encoding.offset(), |sum, digit| {
             let tile = self.digit(row / TILE_ROWS, digit)[column / TILE_COLUMNS];
-            let bit = tile[row % TILE_ROWS] >> (column % TILE_COLUMNS) & 1;
+            let bit = tile.0[row % TILE_ROWS] >> (column % TILE_COLUMNS) & 1;
             sum + self.encoding.coefficient(digit) * i32::from(bit)
         })
     }
@@ -132,7 +140,7 @@ impl BitTiles {
                     let coefficient = self.encoding.coefficient(digit) as i16;
                     let tiles = self.digit(row / TILE_ROWS, digit);
                     for (integers, tile) in integers.chunks_mut(TILE_COLUMNS).zip(tiles) {
-                        let bits = tile[row % TILE_ROWS];
+                        let bits = tile.0[row % TILE_ROWS];
                         for (bit, integer) in integers.iter_mut().enumerate() {
                             *integer += coefficient * i16::from(bits >> bit & 1);
                         }
@@ -165,8 +173,8 @@ impl BitTiles {
                     let rows = group * TILE_COLUMNS % TILE_ROWS;
                     let from = self.digit(group * TILE_COLUMNS / TILE_ROWS, digit);
                     let from = from[band * TILE_ROWS / TILE_COLUMNS..].iter();
-                    for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(from) {
-                        let square: [u8; 8] = std::array::from_fn(|row| from[rows + row]);
+                    for (to, from) in to.0.as_chunks_mut::<8>().0.iter_mut().zip(from) {
+                        let square: [u8; 8] = std::array::from_fn(|row| from.0[rows + row]);
                         *to = transpose_square(u64::from_le_bytes(square)).to_le_bytes();
                     }
                 }
@@ -185,10 +193,10 @@ pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [B
         let (whole, rest) = integers.as_chunks::<TILE_COLUMNS>();
         for (tile, integers) in tiles.iter_mut().zip(whole) {
             let digits = integers.map(|integer| encoding.digit(integer, digit));
-            tile[row] = (u64::from_le_bytes(digits).wrapping_mul(GATHER) >> 56) as u8;
+            tile.0[row] = (u64::from_le_bytes(digits).wrapping_mul(GATHER) >> 56) as u8;
         }
         for (bit, integer) in rest.iter().enumerate() {
-            tiles[groups - 1][row] |= encoding.digit(*integer, digit) << bit;
+            tiles[groups - 1].0[row] |= encoding.digit(*integer, digit) << bit;
         }
     }
 }
@@ -197,12 +205,12 @@ pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [B
 pub fn pack_signs(row: usize, values: &[f32], tiles: &mut [BitTile]) {
     let (whole, rest) = values.as_chunks::<TILE_COLUMNS>();
     for (tile, values) in tiles.iter_mut().zip(whole) {
-        tile[row] = signs(values);
+        tile.0[row] = signs(values);
     }
     if let (Some(last), false) = (tiles.last_mut(), rest.is_empty()) {
         let mut padded = [-1.0; TILE_COLUMNS];
         padded[..rest.len()].copy_from_slice(rest);
-        last[row] = signs(&padded);
+        last.0[row] = signs(&padded);
     }
 }
 
@@ -246,7 +254,7 @@ mod tests {
                 out.copy_from_slice(&integers[row * columns..][..columns]);
             });
             if encoding == Encoding::Sign {
-                let mut band = vec![[0; TILE_ROWS]; packed.groups()];
+                let mut band = vec![BitTile::ZERO; packed.groups()];
                 for (row, integers) in integers.chunks(columns).take(TILE_ROWS).enumerate() {
                     let values: Vec<f32> = integers.iter().map(|integer| f32::from(*integer) * 0.1).collect();
                     pack_signs(row, &values, &mut band);

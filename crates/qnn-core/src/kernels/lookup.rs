@@ -11,19 +11,25 @@
 //! Sums of four of |a| <= 31 fit a byte: one table, also for 6-bit gradients. Wider integers, as 8-bit pixels, are
 //! 16 h + l with a table for h and one for l.
 //!
-//! A table serves all rows of w, a tile some rows of a at a time, so that both stay in the first-level cache.
+//! A table serves all rows of w, a tile [`BLOCK_ROWS`] rows of a, so that most is read from the first-level cache.
 
 use std::ops::Range;
 
 use super::BEST_LOOKUP;
 use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS};
 
-/// Terms whose bytes add up in 16 bits: 256 picks of at most 255.
-const BLOCK: usize = 1024;
+/// Terms at a time: 128 picks of at most 255 add up in 16 bits, and the tables of [`BLOCK_ROWS`] rows take half of the
+/// first-level cache.
+const BLOCK: usize = 512;
+/// Rows of a at a time: a tile that comes from afar serves them all.
+pub const BLOCK_ROWS: usize = 8;
 /// The largest byte.
 const BYTE: i32 = 255;
 
-/// The sums of any of four integers.
+/// The sums of any of four integers, for two groups of four; aligned so that no register's worth crosses a cache line.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(super) struct Tables(pub [Table; 2]);
 pub(super) type Table = [u8; 16];
 /// Sums of a row of a with the 32 rows of w in a tile.
 pub type TileSums = [i32; TILE_ROWS];
@@ -58,7 +64,7 @@ pub struct LookupKernel {
 
 /// Tables and tiles that stay in the first-level cache, and how often the inner loop goes over them.
 pub(super) struct InnerLoop {
-    tables: Vec<[[Table; 2]; INNER_ROWS]>,
+    tables: Vec<[Tables; INNER_ROWS]>,
     tiles: Vec<BitTile>,
     repeats: usize,
 }
@@ -72,8 +78,8 @@ impl LookupKernel {
     pub fn inner_loop(&self, repeats: usize) -> usize {
         let groups = BLOCK / TILE_COLUMNS;
         let of_loop = InnerLoop {
-            tables: vec![[[[1; 16]; 2]; INNER_ROWS]; groups],
-            tiles: vec![[0x5a; TILE_ROWS]; groups],
+            tables: vec![[Tables([[1; 16]; 2]); INNER_ROWS]; groups],
+            tiles: vec![BitTile([0x5a; TILE_ROWS]); groups],
             repeats,
         };
         std::hint::black_box((self.inner)(&of_loop));
@@ -87,9 +93,9 @@ pub(super) fn inner_loop_with<V: Bytes>(of_loop: &InnerLoop) -> u64 {
     let mut sums = [0; TILE_ROWS];
     for _ in 0..of_loop.repeats {
         let of_loop = std::hint::black_box(of_loop);
-        let (pairs, upper) = picks::<V, INNER_ROWS, 15>(&of_loop.tables, &of_loop.tiles);
+        let (pairs, upper) = picks::<V, INNER_ROWS, 4>(&of_loop.tables, &of_loop.tiles, 3);
         for row in 0..INNER_ROWS {
-            V::add_to(pairs[row], upper[row], 0, 1, &mut sums);
+            V::add_to(pairs[row], upper[row], 1, &mut sums);
         }
     }
     sums[0] as u64
@@ -174,7 +180,7 @@ pub fn lookup_product_with(
 /// 32 bytes in registers: a byte for each row of a tile.
 pub(super) trait Bytes: Copy {
     /// The tables of integers 0 to 3 and 4 to 7, `lift` added to every sum.
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> [Table; 2];
+    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables;
     fn zero() -> Self;
     fn load(tile: &BitTile) -> Self;
     /// A table for [`pick`](Self::pick).
@@ -190,9 +196,9 @@ pub(super) trait Bytes: Copy {
     fn add_pairs(self, other: Self) -> Self;
     /// The upper byte of each pair, as 16 bits.
     fn upper_bytes(self) -> Self;
-    /// Adds `factor * (byte sum - lift)` to `sums`, with the byte sums as they follow from the sums of pairs and those
-    /// of their upper bytes.
-    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums);
+    /// Adds `factor` times the sum of each byte to `sums`, as they follow from the sums of pairs and those of their
+    /// upper bytes.
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums);
 }
 
 /// A part of the integers that has a table of its own.
@@ -252,122 +258,176 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
     }
     let digits = Digit::of(a.encoding);
     let is_wide = digits.iter().any(|digit| digit.picks < 2);
-    let mut first = rows.start;
-    for sums in sums.chunks_mut(if is_wide { WIDE_ROWS } else { ROWS } * bands.len()) {
+    for (index, sums) in sums.chunks_mut(BLOCK_ROWS * bands.len()).enumerate() {
+        let first = rows.start + index * BLOCK_ROWS;
         let rows = sums.len() / bands.len();
-        if is_wide && rows == WIDE_ROWS {
-            block::<V, WIDE_ROWS>(&digits, a, w, first, bands.clone(), sums);
-        } else if !is_wide && rows == ROWS {
-            block::<V, ROWS>(&digits, a, w, first, bands.clone(), sums);
+        let block = Block {
+            a,
+            first,
+            rows,
+            digits: &digits,
+        };
+        if is_wide && rows.is_multiple_of(WIDE_ROWS) {
+            block.products::<V, WIDE_ROWS>(w, bands.clone(), sums);
+        } else if !is_wide && rows.is_multiple_of(ROWS) {
+            block.products::<V, ROWS>(w, bands.clone(), sums);
         } else {
-            for (row, sums) in sums.chunks_exact_mut(bands.len()).enumerate() {
-                block::<V, 1>(&digits, a, w, first + row, bands.clone(), sums);
-            }
+            block.products::<V, 1>(w, bands.clone(), sums);
         }
-        first += rows;
     }
 }
 
-/// The products of rows `first` and following.
-#[inline(always)]
-fn block<V: Bytes, const ROWS: usize>(
-    digits: &[Digit],
-    a: Integers<'_>,
-    w: &BitTiles,
+/// Up to [`BLOCK_ROWS`] rows of a.
+struct Block<'a> {
+    a: Integers<'a>,
     first: usize,
-    bands: Range<usize>,
-    sums: &mut [TileSums],
-) {
-    let encoding = w.encoding();
-    for (row, sums) in sums.chunks_exact_mut(bands.len()).enumerate() {
-        let sum: i32 = a.row(first + row).iter().map(|a| i32::from(*a)).sum();
-        sums.fill([encoding.offset() * sum; TILE_ROWS]);
-    }
-    let mut tables = [[[[0; 16]; 2]; ROWS]; BLOCK / TILE_COLUMNS];
-    for start in (0..a.terms).step_by(BLOCK) {
-        let terms = start..a.terms.min(start + BLOCK);
-        let groups = start / TILE_COLUMNS..terms.end.div_ceil(TILE_COLUMNS);
-        for digit in digits {
-            for row in 0..ROWS {
-                let integers = &a.row(first + row)[terms.clone()];
-                let (whole, rest) = integers.as_chunks::<TILE_COLUMNS>();
-                let mut last = [0; TILE_COLUMNS];
-                last[..rest.len()].copy_from_slice(rest);
-                for (tables, integers) in tables.iter_mut().zip(whole.iter().chain([&last])) {
-                    let integers = match (digits.len(), digit.value) {
-                        (1, _) => *integers,
-                        (_, 1) => integers.map(|integer| integer & 15),
-                        _ => integers.map(|integer| integer >> 4),
-                    };
-                    tables[row] = V::tables(&integers, digit.lift as u8);
+    rows: usize,
+    digits: &'a [Digit],
+}
+
+impl Block<'_> {
+    /// The products, `ROWS` rows at a time.
+    #[inline(always)]
+    fn products<V: Bytes, const ROWS: usize>(
+        &self,
+        w: &BitTiles,
+        bands: Range<usize>,
+        sums: &mut [TileSums],
+    ) {
+        let encoding = w.encoding();
+        let coefficients: i32 = (0..encoding.digits())
+            .map(|digit| encoding.coefficient(digit))
+            .sum();
+        let lifts: i32 = self
+            .digits
+            .iter()
+            .map(|digit| digit.value * digit.lift)
+            .sum();
+        let lifted = coefficients * lifts * 2 * w.groups() as i32;
+        for (row, sums) in sums.chunks_exact_mut(bands.len()).enumerate() {
+            let sum: i32 = self
+                .a
+                .row(self.first + row)
+                .iter()
+                .map(|a| i32::from(*a))
+                .sum();
+            sums.fill([encoding.offset() * sum - lifted; TILE_ROWS]);
+        }
+        let mut tables = [[Tables([[0; 16]; 2]); BLOCK / TILE_COLUMNS]; BLOCK_ROWS];
+        let tables = tables.as_flattened_mut();
+        for start in (0..self.a.terms).step_by(BLOCK) {
+            let terms = start..self.a.terms.min(start + BLOCK);
+            let groups = start / TILE_COLUMNS..terms.end.div_ceil(TILE_COLUMNS);
+            // Of `ROWS` rows at a time, [groups, rows].
+            let of_rows = ROWS * groups.len();
+            for digit in self.digits {
+                for row in 0..self.rows {
+                    let tables = &mut tables[row / ROWS * of_rows + row % ROWS..];
+                    self.build::<V, ROWS>(row, digit, terms.clone(), tables);
                 }
-            }
-            let tables = &tables[..groups.len()];
-            let lift = digit.lift * 2 * groups.len() as i32;
-            for (index, band) in bands.clone().enumerate() {
-                for w_digit in 0..encoding.digits() {
-                    let tiles = &w.digit(band, w_digit)[groups.clone()];
-                    let (pairs, upper) = match digit.picks {
-                        30.. => picks::<V, ROWS, 15>(tables, tiles),
-                        8.. => picks::<V, ROWS, 4>(tables, tiles),
-                        4.. => picks::<V, ROWS, 2>(tables, tiles),
-                        2.. => picks::<V, ROWS, 1>(tables, tiles),
-                        _ => picks_wide::<V, ROWS>(tables, tiles),
-                    };
-                    let factor = digit.value * encoding.coefficient(w_digit);
-                    for row in 0..ROWS {
-                        let sums = &mut sums[row * bands.len() + index];
-                        V::add_to(pairs[row], upper[row], lift, factor, sums);
+                for (index, band) in bands.clone().enumerate() {
+                    for w_digit in 0..encoding.digits() {
+                        let tiles = &w.digit(band, w_digit)[groups.clone()];
+                        let factor = digit.value * encoding.coefficient(w_digit);
+                        for first in (0..self.rows).step_by(ROWS) {
+                            let (tables, _) =
+                                tables[first / ROWS * of_rows..][..of_rows].as_chunks::<ROWS>();
+                            let (pairs, upper) = match digit.picks {
+                                24.. => picks::<V, ROWS, 4>(tables, tiles, 3),
+                                8.. => picks::<V, ROWS, 4>(tables, tiles, 1),
+                                4.. => picks::<V, ROWS, 2>(tables, tiles, 1),
+                                2.. => picks::<V, ROWS, 1>(tables, tiles, 1),
+                                _ => picks_wide::<V, ROWS>(tables, tiles),
+                            };
+                            for row in 0..ROWS {
+                                let sums = &mut sums[(first + row) * bands.len() + index];
+                                V::add_to(pairs[row], upper[row], factor, sums);
+                            }
+                        }
                     }
                 }
             }
         }
     }
-}
 
-/// Sums of pairs and of upper bytes for each row, where the picks of `GROUPS` groups add up within a byte.
-#[inline(always)]
-fn picks<V: Bytes, const ROWS: usize, const GROUPS: usize>(
-    tables: &[[[Table; 2]; ROWS]],
-    tiles: &[BitTile],
-) -> ([V; ROWS], [V; ROWS]) {
-    let mut sums = ([V::zero(); ROWS], [V::zero(); ROWS]);
-    let (tables, last_tables) = tables.as_chunks::<GROUPS>();
-    let (tiles, last_tiles) = tiles.as_chunks::<GROUPS>();
-    for (tables, tiles) in tables.iter().zip(tiles) {
-        sums = add_bytes(sums, tables, tiles);
-    }
-    add_bytes(sums, last_tables, last_tiles)
-}
-
-/// Adds picks that add up within a byte.
-#[inline(always)]
-fn add_bytes<V: Bytes, const ROWS: usize>(
-    (mut pairs, mut upper): ([V; ROWS], [V; ROWS]),
-    tables: &[[[Table; 2]; ROWS]],
-    tiles: &[BitTile],
-) -> ([V; ROWS], [V; ROWS]) {
-    let mut bytes = [V::zero(); ROWS];
-    for (tables, tile) in tables.iter().zip(tiles) {
-        let tile = V::load(tile);
-        let (lower_half, upper_half) = (tile.lower(), tile.upper());
-        for row in 0..ROWS {
-            let first = V::table(&tables[row][0]).pick(lower_half);
-            let second = V::table(&tables[row][1]).pick(upper_half);
-            bytes[row] = bytes[row].add(first).add(second);
+    /// Writes the tables of a digit of some terms of a row, `ROWS` apart.
+    #[inline(always)]
+    fn build<V: Bytes, const ROWS: usize>(
+        &self,
+        row: usize,
+        digit: &Digit,
+        terms: Range<usize>,
+        tables: &mut [Tables],
+    ) {
+        let (whole, rest) = self.a.row(self.first + row)[terms].as_chunks::<TILE_COLUMNS>();
+        let mut last = [0; TILE_COLUMNS];
+        last[..rest.len()].copy_from_slice(rest);
+        let last = (!rest.is_empty()).then_some(&last);
+        for (tables, integers) in tables
+            .iter_mut()
+            .step_by(ROWS)
+            .zip(whole.iter().chain(last))
+        {
+            let integers = match (self.digits.len(), digit.value) {
+                (1, _) => *integers,
+                (_, 1) => integers.map(|integer| integer & 15),
+                _ => integers.map(|integer| integer >> 4),
+            };
+            *tables = V::tables(&integers, digit.lift as u8);
         }
     }
-    for row in 0..ROWS {
-        pairs[row] = pairs[row].add_pairs(bytes[row]);
-        upper[row] = upper[row].add_pairs(bytes[row].upper_bytes());
+}
+
+/// Sums of pairs and of upper bytes for each row, where the picks of `GROUPS * steps` groups add up within a byte; those
+/// of `GROUPS` are one turn of the loop.
+#[cfg_attr(target_arch = "wasm32", inline(never))] // Fewer numbers at a time: else the sums do not stay in registers.
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+fn picks<V: Bytes, const ROWS: usize, const GROUPS: usize>(
+    tables: &[[Tables; ROWS]],
+    tiles: &[BitTile],
+    steps: usize,
+) -> ([V; ROWS], [V; ROWS]) {
+    let mut pairs = [V::zero(); ROWS];
+    let mut upper = [V::zero(); ROWS];
+    let length = GROUPS * steps;
+    for (tables, tiles) in tables.chunks(length).zip(tiles.chunks(length)) {
+        let mut bytes = [V::zero(); ROWS];
+        let (tables, last_tables) = tables.as_chunks::<GROUPS>();
+        let (tiles, last_tiles) = tiles.as_chunks::<GROUPS>();
+        for (tables, tiles) in tables.iter().zip(tiles) {
+            for group in 0..GROUPS {
+                bytes = add_picks(bytes, &tables[group], &tiles[group]);
+            }
+        }
+        for (tables, tile) in last_tables.iter().zip(last_tiles) {
+            bytes = add_picks(bytes, tables, tile);
+        }
+        for row in 0..ROWS {
+            pairs[row] = pairs[row].add_pairs(bytes[row]);
+            upper[row] = upper[row].add_pairs(bytes[row].upper_bytes());
+        }
     }
     (pairs, upper)
 }
 
-/// The same where no two picks fit a byte.
+/// Adds the picks of a group to the bytes of each row.
 #[inline(always)]
+fn add_picks<V: Bytes, const ROWS: usize>(mut bytes: [V; ROWS], tables: &[Tables; ROWS], tile: &BitTile) -> [V; ROWS] {
+    let tile = V::load(tile);
+    let (lower_half, upper_half) = (tile.lower(), tile.upper());
+    for row in 0..ROWS {
+        let first = V::table(&tables[row].0[0]).pick(lower_half);
+        let second = V::table(&tables[row].0[1]).pick(upper_half);
+        bytes[row] = bytes[row].add(first).add(second);
+    }
+    bytes
+}
+
+/// The same where no two picks fit a byte.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
 fn picks_wide<V: Bytes, const ROWS: usize>(
-    tables: &[[[Table; 2]; ROWS]],
+    tables: &[[Tables; ROWS]],
     tiles: &[BitTile],
 ) -> ([V; ROWS], [V; ROWS]) {
     let mut pairs = [V::zero(); ROWS];
@@ -376,8 +436,8 @@ fn picks_wide<V: Bytes, const ROWS: usize>(
         let tile = V::load(tile);
         let (lower_half, upper_half) = (tile.lower(), tile.upper());
         for row in 0..ROWS {
-            let first = V::table(&tables[row][0]).pick(lower_half);
-            let second = V::table(&tables[row][1]).pick(upper_half);
+            let first = V::table(&tables[row].0[0]).pick(lower_half);
+            let second = V::table(&tables[row].0[1]).pick(upper_half);
             pairs[row] = pairs[row].add_pairs(first).add_pairs(second);
             upper[row] = upper[row]
                 .add_pairs(first.upper_bytes())
@@ -407,8 +467,8 @@ impl PortableBytes {
 }
 
 impl Bytes for PortableBytes {
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> [Table; 2] {
-        [0, 4].map(|first| {
+    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
+        Tables([0, 4].map(|first| {
             let mut table = [lift; 16];
             for (bit, integer) in integers[first..first + 4].iter().enumerate() {
                 for index in 0..1 << bit {
@@ -416,7 +476,7 @@ impl Bytes for PortableBytes {
                 }
             }
             table
-        })
+        }))
     }
 
     fn zero() -> Self {
@@ -424,7 +484,7 @@ impl Bytes for PortableBytes {
     }
 
     fn load(tile: &BitTile) -> Self {
-        PortableBytes(*tile)
+        PortableBytes(tile.0)
     }
 
     fn table(table: &Table) -> Self {
@@ -458,12 +518,12 @@ impl Bytes for PortableBytes {
         PortableBytes::of_pairs(self.pairs().map(|pair| pair >> 8))
     }
 
-    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums) {
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums) {
         let sums = sums.as_chunks_mut::<2>().0.iter_mut();
         for ((sums, pair), upper) in sums.zip(pairs.pairs()).zip(upper_bytes.pairs()) {
             let lower = pair.wrapping_sub(upper << 8);
-            sums[0] += factor * (i32::from(lower) - lift);
-            sums[1] += factor * (i32::from(upper) - lift);
+            sums[0] += factor * i32::from(lower);
+            sums[1] += factor * i32::from(upper);
         }
     }
 }

@@ -34,7 +34,8 @@ pub use choice::{Choice, Costs, Method};
 pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
 pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
 pub use lookup::{
-    Integers, LookupKernel, TileSums, lookup_kernels, lookup_product, lookup_product_with,
+    BLOCK_ROWS, Integers, LookupKernel, TileSums, lookup_kernels, lookup_product,
+    lookup_product_with,
 };
 pub use popcount::{BinaryKernel, binary_kernels, binary_product_with, bit_plane_product};
 

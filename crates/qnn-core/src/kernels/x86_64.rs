@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::float::{FloatKernel, SQUARE, TILE_ROWS, Tile, tile_words};
 use super::integer::{self, IntegerKernel};
 use super::lookup::{
-    Bytes, InnerLoop, Integers, LookupKernel, Table, TileSums, inner_loop_with, products_with,
+    Bytes, InnerLoop, Integers, LookupKernel, Table, Tables, TileSums, inner_loop_with,
+    products_with,
 };
 use super::popcount::{BinaryKernel, xor_popcount_words};
 use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair};
@@ -153,8 +154,8 @@ struct Register(__m256i);
 // stored are as wide as the registers.
 impl Bytes for Register {
     #[inline(always)]
-    fn tables(integers: &[i16; 8], lift: u8) -> [Table; 2] {
-        let mut tables = [[0; 16]; 2];
+    fn tables(integers: &[i16; 8], lift: u8) -> Tables {
+        let mut tables = Tables([[0; 16]; 2]);
         // SAFETY: see above.
         unsafe {
             let integers = _mm_loadu_si128(integers.as_ptr().cast());
@@ -175,7 +176,7 @@ impl Bytes for Register {
                 _mm256_shuffle_epi8(both, upper),
             );
             let sums = _mm256_add_epi8(sums, _mm256_set1_epi8(lift as i8));
-            _mm256_storeu_si256(tables.as_mut_ptr().cast(), sums);
+            _mm256_storeu_si256(tables.0.as_mut_ptr().cast(), sums);
         }
         tables
     }
@@ -189,7 +190,7 @@ impl Bytes for Register {
     #[inline(always)]
     fn load(tile: &BitTile) -> Self {
         // SAFETY: see above.
-        Register(unsafe { _mm256_loadu_si256(tile.as_ptr().cast()) })
+        Register(unsafe { _mm256_loadu_si256(tile.0.as_ptr().cast()) })
     }
 
     #[inline(always)]
@@ -235,7 +236,7 @@ impl Bytes for Register {
     }
 
     #[inline(always)]
-    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums) {
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums) {
         // SAFETY: see above.
         unsafe {
             let lower = _mm256_sub_epi16(pairs.0, _mm256_slli_epi16::<8>(upper_bytes.0));
@@ -248,13 +249,10 @@ impl Bytes for Register {
                 _mm256_extracti128_si256::<1>(first),
                 _mm256_extracti128_si256::<1>(last),
             ];
-            let (lift, factor) = (_mm256_set1_epi32(lift), _mm256_set1_epi32(factor));
+            let factor = _mm256_set1_epi32(factor);
             for (index, eight) in eights.into_iter().enumerate() {
                 let to = sums.as_mut_ptr().cast::<__m256i>().add(index);
-                let terms = _mm256_mullo_epi32(
-                    _mm256_sub_epi32(_mm256_cvtepu16_epi32(eight), lift),
-                    factor,
-                );
+                let terms = _mm256_mullo_epi32(_mm256_cvtepu16_epi32(eight), factor);
                 _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), terms));
             }
         }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::{NotFinite, are_finite};
 use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
 use crate::kernels::{
-    Choice, FloatView, Integers, Method, TileSums, bit_plane_product, float_product,
+    BLOCK_ROWS, Choice, FloatView, Integers, Method, TileSums, bit_plane_product, float_product,
     integer_product, lookup_product,
 };
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
@@ -24,8 +24,6 @@ pub(crate) const PARALLEL_NUMBERS: usize = 1 << 13;
 const PARALLEL_MACS: usize = 1 << 20;
 /// Pieces for each thread, so that one that is held up leaves work for the others.
 const PIECES_PER_THREAD: usize = 8;
-/// Rows of a result that are computed at a time, at least: the lookup kernel's blocks.
-const BLOCK_ROWS: usize = 4;
 /// Sums that are computed at a time, at most, where that is more: they are taken on from the first-level cache.
 const BLOCK_SUMS: usize = 4096;
 /// Side of the squares in which a matrix is transposed, so that both sides of the copy stay in the cache.

@@ -5,7 +5,7 @@ use std::arch::wasm32::*;
 
 use crate::bits::{BitTile, TILE_COLUMNS};
 use crate::kernels::lookup::{
-    Bytes, LookupKernel, Table, TileSums, inner_loop_with, products_with,
+    Bytes, LookupKernel, Table, Tables, TileSums, inner_loop_with, products_with,
 };
 
 pub const KERNEL: LookupKernel = LookupKernel {
@@ -39,7 +39,7 @@ fn swizzle(table: v128, indices: v128) -> v128 {
 
 impl Bytes for Registers {
     #[inline(always)]
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> [Table; 2] {
+    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
         /// Picks a zero.
         const NONE: i8 = -128;
         // SAFETY: eight i16 are as many bytes as a register.
@@ -84,7 +84,7 @@ impl Bytes for Registers {
             unsafe { v128_store(table.as_mut_ptr().cast(), sums) };
             table
         };
-        [table(0), table(8)]
+        Tables([table(0), table(8)])
     }
 
     #[inline(always)]
@@ -94,7 +94,7 @@ impl Bytes for Registers {
 
     #[inline(always)]
     fn load(tile: &BitTile) -> Self {
-        let tile = tile.as_ptr().cast::<v128>();
+        let tile = tile.0.as_ptr().cast::<v128>();
         // SAFETY: a tile is as many bytes as two registers.
         unsafe { Registers([v128_load(tile), v128_load(tile.add(1))]) }
     }
@@ -140,8 +140,8 @@ impl Bytes for Registers {
     }
 
     #[inline(always)]
-    fn add_to(pairs: Self, upper_bytes: Self, lift: i32, factor: i32, sums: &mut TileSums) {
-        let (lift, factor) = (i32x4_splat(lift), i32x4_splat(factor));
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums) {
+        let factor = i32x4_splat(factor);
         let sums = sums.as_mut_ptr().cast::<v128>();
         for half in 0..2 {
             let upper = upper_bytes.0[half];
@@ -158,7 +158,7 @@ impl Bytes for Registers {
                 // SAFETY: 32 sums are eight registers, four for each half.
                 unsafe {
                     let sums = sums.add(4 * half + quarter);
-                    let terms = i32x4_mul(i32x4_sub(bytes, lift), factor);
+                    let terms = i32x4_mul(bytes, factor);
                     v128_store(sums, i32x4_add(v128_load(sums), terms));
                 }
             }
