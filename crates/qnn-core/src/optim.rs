@@ -149,8 +149,8 @@ impl<'a> ParameterPart<'a> {
         }
     }
 
-    /// Moves the numbers along their `gradient`, one for each.
-    pub fn update(&mut self, update: Update, gradient: &[f32]) {
+    /// Moves the numbers along their `gradient`, one for each, but none beyond `limit` on either side of zero.
+    pub fn update(&mut self, update: Update, gradient: &[f32], limit: f32) {
         let (beta1, beta2) = update.optimizer.betas();
         let numbers = self
             .values
@@ -163,14 +163,16 @@ impl<'a> ParameterPart<'a> {
                 for (((value, momentum), variance), gradient) in numbers {
                     *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
                     *variance = beta2 * *variance + (1.0 - beta2) * (gradient * gradient);
-                    *value -= update.rate * *momentum / (variance.sqrt() + EPSILON);
+                    let step = update.rate * *momentum / (variance.sqrt() + EPSILON);
+                    *value = (*value - step).clamp(-limit, limit);
                 }
             }
             Optimizer::AdaMax => {
                 for (((value, momentum), largest), gradient) in numbers {
                     *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
                     *largest = (beta2 * *largest).max(gradient.abs());
-                    *value -= update.rate * *momentum / (*largest + EPSILON);
+                    let step = update.rate * *momentum / (*largest + EPSILON);
+                    *value = (*value - step).clamp(-limit, limit);
                 }
             }
             Optimizer::ShiftAdaMax => {
@@ -178,13 +180,14 @@ impl<'a> ParameterPart<'a> {
                 for (((value, momentum), largest), gradient) in numbers {
                     *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
                     *largest = (beta2 * *largest).max(gradient.abs());
-                    *value -= *momentum * (rate * ap2(1.0 / (*largest + EPSILON)));
+                    let step = *momentum * (rate * ap2(1.0 / (*largest + EPSILON)));
+                    *value = (*value - step).clamp(-limit, limit);
                 }
             }
             Optimizer::Sgd { .. } => {
                 for (((value, velocity), _), gradient) in numbers {
                     *velocity = beta1 * *velocity - update.rate * gradient;
-                    *value += *velocity;
+                    *value = (*value + *velocity).clamp(-limit, limit);
                 }
             }
         }
@@ -206,7 +209,7 @@ mod tests {
             let mut parameter = Parameter::new(vec![0.5, 0.5, 0.5]);
             parameter
                 .part(0..3)
-                .update(Update::new(optimizer, 0.01, 1), &[3.0, -0.2, 0.0]);
+                .update(Update::new(optimizer, 0.01, 1), &[3.0, -0.2, 0.0], 1.0);
             let moved = |index: usize| parameter.values[index] - 0.5;
             assert!(steps.contains(&-moved(0)), "{optimizer:?} {}", moved(0));
             assert!(steps.contains(&moved(1)), "{optimizer:?} {}", moved(1));
@@ -219,7 +222,7 @@ mod tests {
         // 2^-10 / (1 - 7/8) = 2^-7; m = 3/8, AP2(1/3) = 2^-2 by ratio: 1/3 is nearer to 1/4 than to 1/2.
         let mut parameter = Parameter::new(vec![0.0]);
         let update = Update::new(Optimizer::ShiftAdaMax, 1.0 / 1024.0, 1);
-        parameter.part(0..1).update(update, &[3.0]);
+        parameter.part(0..1).update(update, &[3.0], 1.0);
         assert_eq!(parameter.values[0], -0.375 / 128.0 / 4.0);
     }
 
@@ -228,7 +231,7 @@ mod tests {
         let update = Update::new(Optimizer::Sgd { momentum: 0.5 }, 0.1, 1);
         let mut parameter = Parameter::new(vec![0.0, 7.0]);
         for expected in [-0.1, -0.25, -0.425] {
-            parameter.part(0..1).update(update, &[1.0]);
+            parameter.part(0..1).update(update, &[1.0], 1.0);
             assert!((parameter.values[0] - expected).abs() < 1e-6);
         }
         assert_eq!(parameter.values[1], 7.0);

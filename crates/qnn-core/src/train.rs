@@ -762,8 +762,7 @@ impl LayerUpdate {
                 let mut update = |row: usize, to_weights: &[f32]| {
                     let mut latent =
                         latent.part((row - first) * inputs..(row - first + 1) * inputs);
-                    latent.update(self.update, to_weights);
-                    clip(latent.values);
+                    latent.update(self.update, to_weights, 1.0);
                     match self
                         .packed
                         .map(|quantizer| (quantizer, quantizer.encoding()))

@@ -1,6 +1,9 @@
 //! `BitTiles`: a matrix of small integers whose binary digits lie as the lookup kernel reads them, tile by tile.
 //! Like `BitPlanes` it knows nothing of scales.
 
+use std::simd::cmp::{SimdPartialEq, SimdPartialOrd};
+use std::simd::{f32x8, i16x8};
+
 use rayon::prelude::*;
 
 use super::Encoding;
@@ -184,43 +187,29 @@ impl BitTiles {
     }
 }
 
-/// Writes the digits of a row of integers into row `row` of a band's tiles, `[digits, groups]`, whose bits there are 0.
+/// Writes the digits of a row of integers into row `row` of a band's tiles, `[digits, groups]`.
 pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [BitTile]) {
-    /// Moves the lowest bits of eight bytes side by side, into the highest byte.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
     let groups = integers.len().div_ceil(TILE_COLUMNS);
     for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
-        let (whole, rest) = integers.as_chunks::<TILE_COLUMNS>();
-        for (tile, integers) in tiles.iter_mut().zip(whole) {
-            let digits = integers.map(|integer| encoding.digit(integer, digit));
-            tile.0[row] = (u64::from_le_bytes(digits).wrapping_mul(GATHER) >> 56) as u8;
-        }
-        for (bit, integer) in rest.iter().enumerate() {
-            tiles[groups - 1].0[row] |= encoding.digit(*integer, digit) << bit;
+        // The sign of -1 and +1 is in the highest bit, turned round.
+        let (bit, turned) = match encoding {
+            Encoding::Sign => (15, 0xff),
+            _ => (digit, 0),
+        };
+        for (tile, integers) in tiles.iter_mut().zip(integers.chunks(TILE_COLUMNS)) {
+            let padding = if turned == 0 { 0 } else { -1 };
+            let set = i16x8::load_or(integers, i16x8::splat(padding)) & i16x8::splat(1 << bit);
+            tile.0[row] = set.simd_ne(i16x8::splat(0)).to_bitmask() as u8 ^ turned;
         }
     }
 }
 
-/// [`pack_row`] of the signs of a row of values.
+/// [`pack_row`] of the signs of a row of values, +1 where x >= 0.
 pub fn pack_signs(row: usize, values: &[f32], tiles: &mut [BitTile]) {
-    let (whole, rest) = values.as_chunks::<TILE_COLUMNS>();
-    for (tile, values) in tiles.iter_mut().zip(whole) {
-        tile.0[row] = signs(values);
+    for (tile, values) in tiles.iter_mut().zip(values.chunks(TILE_COLUMNS)) {
+        let values = f32x8::load_or(values, f32x8::splat(-1.0));
+        tile.0[row] = values.simd_ge(f32x8::splat(0.0)).to_bitmask() as u8;
     }
-    if let (Some(last), false) = (tiles.last_mut(), rest.is_empty()) {
-        let mut padded = [-1.0; TILE_COLUMNS];
-        padded[..rest.len()].copy_from_slice(rest);
-        last.0[row] = signs(&padded);
-    }
-}
-
-/// A bit for each value, 1 where x >= 0.
-#[inline(always)]
-fn signs(values: &[f32; TILE_COLUMNS]) -> u8 {
-    let bits = values.iter().enumerate();
-    bits.fold(0, |bits, (bit, value)| {
-        bits | u8::from(*value >= 0.0) << bit
-    })
 }
 
 /// Transposes 8x8 bits, a row a byte, by swapping ever larger blocks across the diagonal (Warren, Hacker's Delight 7-3).

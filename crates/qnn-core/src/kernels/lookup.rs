@@ -412,7 +412,11 @@ fn picks<V: Bytes, const ROWS: usize, const GROUPS: usize>(
 
 /// Adds the picks of a group to the bytes of each row.
 #[inline(always)]
-fn add_picks<V: Bytes, const ROWS: usize>(mut bytes: [V; ROWS], tables: &[Tables; ROWS], tile: &BitTile) -> [V; ROWS] {
+fn add_picks<V: Bytes, const ROWS: usize>(
+    mut bytes: [V; ROWS],
+    tables: &[Tables; ROWS],
+    tile: &BitTile,
+) -> [V; ROWS] {
     let tile = V::load(tile);
     let (lower_half, upper_half) = (tile.lower(), tile.upper());
     for row in 0..ROWS {

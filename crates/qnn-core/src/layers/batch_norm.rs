@@ -247,8 +247,12 @@ impl BatchNorm {
                 *gradient = scale * (batch as f32 * *gradient - to_beta - x * to_gamma);
             }
         });
-        self.gamma.part(0..units).update(update, &to_gamma);
-        self.beta.part(0..units).update(update, &to_beta);
+        self.gamma
+            .part(0..units)
+            .update(update, &to_gamma, f32::INFINITY);
+        self.beta
+            .part(0..units)
+            .update(update, &to_beta, f32::INFINITY);
         Ok(())
     }
 
