@@ -70,7 +70,7 @@ pub(super) struct InnerLoop {
 }
 
 /// Rows of a in [`InnerLoop`].
-const INNER_ROWS: usize = 4;
+const INNER_ROWS: usize = 8;
 
 impl LookupKernel {
     /// Goes `repeats` times through the inner loop of 1-bit integers on what stays in the first-level cache, and says
@@ -93,12 +93,15 @@ pub(super) fn inner_loop_with<V: Bytes>(of_loop: &InnerLoop) -> u64 {
     let mut sums = [0; TILE_ROWS];
     for _ in 0..of_loop.repeats {
         let of_loop = std::hint::black_box(of_loop);
-        let (pairs, upper) = picks::<V, INNER_ROWS, 4>(&of_loop.tables, &of_loop.tiles, 3);
-        for row in 0..INNER_ROWS {
-            V::add_to(pairs[row], upper[row], 1, &mut sums);
+        for tile_row in (0..TILE_ROWS).step_by(V::ROWS) {
+            let (pairs, upper) =
+                picks::<V, INNER_ROWS, 15>(&of_loop.tables, &of_loop.tiles, tile_row);
+            for row in 0..INNER_ROWS {
+                V::add_to(pairs[row], upper[row], 1, tile_row, &mut sums);
+            }
         }
     }
-    sums[0] as u64
+    std::hint::black_box(sums)[0] as u64
 }
 
 /// A term at a time, without tables; the reference.
@@ -177,12 +180,16 @@ pub fn lookup_product_with(
     }
 }
 
-/// 32 bytes in registers: a byte for each row of a tile.
+/// Bytes in a register, each of a row of a tile.
 pub(super) trait Bytes: Copy {
+    /// Rows of a tile that a register holds: all 32 or half of them.
+    const ROWS: usize;
+
     /// The tables of integers 0 to 3 and 4 to 7, `lift` added to every sum.
     fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables;
     fn zero() -> Self;
-    fn load(tile: &BitTile) -> Self;
+    /// The rows of a tile from `row` on.
+    fn load(tile: &BitTile, row: usize) -> Self;
     /// A table for [`pick`](Self::pick).
     fn table(table: &Table) -> Self;
     /// The lower half of each byte.
@@ -196,9 +203,9 @@ pub(super) trait Bytes: Copy {
     fn add_pairs(self, other: Self) -> Self;
     /// The upper byte of each pair, as 16 bits.
     fn upper_bytes(self) -> Self;
-    /// Adds `factor` times the sum of each byte to `sums`, as they follow from the sums of pairs and those of their
-    /// upper bytes.
-    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums);
+    /// Adds `factor` times the sum of each byte to `sums` from `row` on, as they follow from the sums of pairs and
+    /// those of their upper bytes.
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, row: usize, sums: &mut TileSums);
 }
 
 /// A part of the integers that has a table of its own.
@@ -244,7 +251,7 @@ pub(super) fn lookup_picks(encoding: Encoding) -> Vec<usize> {
         .collect()
 }
 
-/// The algorithm, for blocks of `ROWS` rows, of `WIDE_ROWS` where no two picks add up within a byte.
+/// The algorithm, for blocks of `ROWS` rows; of `WIDE_ROWS` where no two picks add up within a byte, or are no more.
 #[inline(always)]
 pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>(
     a: Integers<'_>,
@@ -267,10 +274,10 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
             rows,
             digits: &digits,
         };
-        if is_wide && rows.is_multiple_of(WIDE_ROWS) {
-            block.products::<V, WIDE_ROWS>(w, bands.clone(), sums);
-        } else if !is_wide && rows.is_multiple_of(ROWS) {
+        if !is_wide && rows.is_multiple_of(ROWS) {
             block.products::<V, ROWS>(w, bands.clone(), sums);
+        } else if rows.is_multiple_of(WIDE_ROWS) {
+            block.products::<V, WIDE_ROWS>(w, bands.clone(), sums);
         } else {
             block.products::<V, 1>(w, bands.clone(), sums);
         }
@@ -330,18 +337,20 @@ impl Block<'_> {
                         let tiles = &w.digit(band, w_digit)[groups.clone()];
                         let factor = digit.value * encoding.coefficient(w_digit);
                         for first in (0..self.rows).step_by(ROWS) {
-                            let (tables, _) =
-                                tables[first / ROWS * of_rows..][..of_rows].as_chunks::<ROWS>();
-                            let (pairs, upper) = match digit.picks {
-                                24.. => picks::<V, ROWS, 4>(tables, tiles, 3),
-                                8.. => picks::<V, ROWS, 4>(tables, tiles, 1),
-                                4.. => picks::<V, ROWS, 2>(tables, tiles, 1),
-                                2.. => picks::<V, ROWS, 1>(tables, tiles, 1),
-                                _ => picks_wide::<V, ROWS>(tables, tiles),
-                            };
-                            for row in 0..ROWS {
-                                let sums = &mut sums[(first + row) * bands.len() + index];
-                                V::add_to(pairs[row], upper[row], factor, sums);
+                            let tables = &tables[first / ROWS * of_rows..][..of_rows];
+                            let (tables, _) = tables.as_chunks::<ROWS>();
+                            for tile_row in (0..TILE_ROWS).step_by(V::ROWS) {
+                                let (pairs, upper) = match digit.picks {
+                                    30.. => picks::<V, ROWS, 15>(tables, tiles, tile_row),
+                                    8.. => picks::<V, ROWS, 4>(tables, tiles, tile_row),
+                                    4.. => picks::<V, ROWS, 2>(tables, tiles, tile_row),
+                                    2.. => picks::<V, ROWS, 1>(tables, tiles, tile_row),
+                                    _ => picks_wide::<V, ROWS>(tables, tiles, tile_row),
+                                };
+                                for row in 0..ROWS {
+                                    let sums = &mut sums[(first + row) * bands.len() + index];
+                                    V::add_to(pairs[row], upper[row], factor, tile_row, sums);
+                                }
                             }
                         }
                     }
@@ -378,53 +387,47 @@ impl Block<'_> {
     }
 }
 
-/// Sums of pairs and of upper bytes for each row, where the picks of `GROUPS * steps` groups add up within a byte; those
-/// of `GROUPS` are one turn of the loop.
+/// Sums of pairs and of upper bytes for each row of a with rows of the tiles from `tile_row` on, where the picks of
+/// `GROUPS` groups add up within a byte.
 #[cfg_attr(target_arch = "wasm32", inline(never))] // Fewer numbers at a time: else the sums do not stay in registers.
 #[cfg_attr(not(target_arch = "wasm32"), inline(always))]
 fn picks<V: Bytes, const ROWS: usize, const GROUPS: usize>(
     tables: &[[Tables; ROWS]],
     tiles: &[BitTile],
-    steps: usize,
+    tile_row: usize,
 ) -> ([V; ROWS], [V; ROWS]) {
-    let mut pairs = [V::zero(); ROWS];
-    let mut upper = [V::zero(); ROWS];
-    let length = GROUPS * steps;
-    for (tables, tiles) in tables.chunks(length).zip(tiles.chunks(length)) {
-        let mut bytes = [V::zero(); ROWS];
-        let (tables, last_tables) = tables.as_chunks::<GROUPS>();
-        let (tiles, last_tiles) = tiles.as_chunks::<GROUPS>();
-        for (tables, tiles) in tables.iter().zip(tiles) {
-            for group in 0..GROUPS {
-                bytes = add_picks(bytes, &tables[group], &tiles[group]);
-            }
-        }
-        for (tables, tile) in last_tables.iter().zip(last_tiles) {
-            bytes = add_picks(bytes, tables, tile);
-        }
-        for row in 0..ROWS {
-            pairs[row] = pairs[row].add_pairs(bytes[row]);
-            upper[row] = upper[row].add_pairs(bytes[row].upper_bytes());
-        }
+    let mut sums = ([V::zero(); ROWS], [V::zero(); ROWS]);
+    let (tables, last_tables) = tables.as_chunks::<GROUPS>();
+    let (tiles, last_tiles) = tiles.as_chunks::<GROUPS>();
+    for (tables, tiles) in tables.iter().zip(tiles) {
+        sums = add_bytes(sums, tables, tiles, tile_row);
     }
-    (pairs, upper)
+    add_bytes(sums, last_tables, last_tiles, tile_row)
 }
 
-/// Adds the picks of a group to the bytes of each row.
+/// Adds picks that add up within a byte.
 #[inline(always)]
-fn add_picks<V: Bytes, const ROWS: usize>(
-    mut bytes: [V; ROWS],
-    tables: &[Tables; ROWS],
-    tile: &BitTile,
-) -> [V; ROWS] {
-    let tile = V::load(tile);
-    let (lower_half, upper_half) = (tile.lower(), tile.upper());
-    for row in 0..ROWS {
-        let first = V::table(&tables[row].0[0]).pick(lower_half);
-        let second = V::table(&tables[row].0[1]).pick(upper_half);
-        bytes[row] = bytes[row].add(first).add(second);
+fn add_bytes<V: Bytes, const ROWS: usize>(
+    (mut pairs, mut upper): ([V; ROWS], [V; ROWS]),
+    tables: &[[Tables; ROWS]],
+    tiles: &[BitTile],
+    tile_row: usize,
+) -> ([V; ROWS], [V; ROWS]) {
+    let mut bytes = [V::zero(); ROWS];
+    for (tables, tile) in tables.iter().zip(tiles) {
+        let tile = V::load(tile, tile_row);
+        let (lower_half, upper_half) = (tile.lower(), tile.upper());
+        for row in 0..ROWS {
+            let first = V::table(&tables[row].0[0]).pick(lower_half);
+            let second = V::table(&tables[row].0[1]).pick(upper_half);
+            bytes[row] = bytes[row].add(first).add(second);
+        }
     }
-    bytes
+    for row in 0..ROWS {
+        pairs[row] = pairs[row].add_pairs(bytes[row]);
+        upper[row] = upper[row].add_pairs(bytes[row].upper_bytes());
+    }
+    (pairs, upper)
 }
 
 /// The same where no two picks fit a byte.
@@ -433,11 +436,12 @@ fn add_picks<V: Bytes, const ROWS: usize>(
 fn picks_wide<V: Bytes, const ROWS: usize>(
     tables: &[[Tables; ROWS]],
     tiles: &[BitTile],
+    tile_row: usize,
 ) -> ([V; ROWS], [V; ROWS]) {
     let mut pairs = [V::zero(); ROWS];
     let mut upper = [V::zero(); ROWS];
     for (tables, tile) in tables.iter().zip(tiles) {
-        let tile = V::load(tile);
+        let tile = V::load(tile, tile_row);
         let (lower_half, upper_half) = (tile.lower(), tile.upper());
         for row in 0..ROWS {
             let first = V::table(&tables[row].0[0]).pick(lower_half);
@@ -471,6 +475,8 @@ impl PortableBytes {
 }
 
 impl Bytes for PortableBytes {
+    const ROWS: usize = TILE_ROWS;
+
     fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
         Tables([0, 4].map(|first| {
             let mut table = [lift; 16];
@@ -487,7 +493,7 @@ impl Bytes for PortableBytes {
         PortableBytes([0; TILE_ROWS])
     }
 
-    fn load(tile: &BitTile) -> Self {
+    fn load(tile: &BitTile, _: usize) -> Self {
         PortableBytes(tile.0)
     }
 
@@ -522,7 +528,7 @@ impl Bytes for PortableBytes {
         PortableBytes::of_pairs(self.pairs().map(|pair| pair >> 8))
     }
 
-    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums) {
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, _: usize, sums: &mut TileSums) {
         let sums = sums.as_chunks_mut::<2>().0.iter_mut();
         for ((sums, pair), upper) in sums.zip(pairs.pairs()).zip(upper_bytes.pairs()) {
             let lower = pair.wrapping_sub(upper << 8);

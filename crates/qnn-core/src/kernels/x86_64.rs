@@ -11,7 +11,9 @@ use super::lookup::{
     products_with,
 };
 use super::popcount::{BinaryKernel, xor_popcount_words};
-use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair};
+use crate::bits::{
+    BitRows, BitTile, BitTiles, IntegerPanels, PanelPair, TILE_ROWS as BIT_TILE_ROWS,
+};
 
 /// Columns of a float tile: two registers.
 const FLOAT_COLUMNS: usize = 16;
@@ -153,6 +155,8 @@ struct Register(__m256i);
 // SAFETY of all blocks below: they run within `lookup_kernel`, so the machine has AVX2; the arrays that are loaded and
 // stored are as wide as the registers.
 impl Bytes for Register {
+    const ROWS: usize = BIT_TILE_ROWS;
+
     #[inline(always)]
     fn tables(integers: &[i16; 8], lift: u8) -> Tables {
         let mut tables = Tables([[0; 16]; 2]);
@@ -188,7 +192,7 @@ impl Bytes for Register {
     }
 
     #[inline(always)]
-    fn load(tile: &BitTile) -> Self {
+    fn load(tile: &BitTile, _: usize) -> Self {
         // SAFETY: see above.
         Register(unsafe { _mm256_loadu_si256(tile.0.as_ptr().cast()) })
     }
@@ -236,7 +240,7 @@ impl Bytes for Register {
     }
 
     #[inline(always)]
-    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums) {
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, _: usize, sums: &mut TileSums) {
         // SAFETY: see above.
         unsafe {
             let lower = _mm256_sub_epi16(pairs.0, _mm256_slli_epi16::<8>(upper_bytes.0));

@@ -1,4 +1,4 @@
-//! The lookup product on v128 registers, two for the 32 rows of a tile. `i8x16.swizzle` picks; where the build has
+//! The lookup product on v128 registers, each of half the 32 rows of a tile. `i8x16.swizzle` picks; where the build has
 //! relaxed SIMD its relaxed form does, which is one instruction less on x86 and the same for indices up to 15.
 
 use std::arch::wasm32::*;
@@ -14,20 +14,13 @@ pub const KERNEL: LookupKernel = LookupKernel {
     } else {
         "lookup simd128"
     },
-    // Four rows take 8 registers of byte sums; two take as many of pairs and upper bytes.
-    run: products_with::<Registers, 4, 2>,
-    inner: inner_loop_with::<Registers>,
+    // Eight rows take 8 registers of byte sums; four take as many of pairs and upper bytes.
+    run: products_with::<Register, 8, 4>,
+    inner: inner_loop_with::<Register>,
 };
 
 #[derive(Clone, Copy)]
-struct Registers([v128; 2]);
-
-impl Registers {
-    #[inline(always)]
-    fn both(self, other: Self, of: impl Fn(v128, v128) -> v128) -> Self {
-        Registers([of(self.0[0], other.0[0]), of(self.0[1], other.0[1])])
-    }
-}
+struct Register(v128);
 
 #[inline(always)]
 fn swizzle(table: v128, indices: v128) -> v128 {
@@ -37,7 +30,9 @@ fn swizzle(table: v128, indices: v128) -> v128 {
     i8x16_swizzle(table, indices)
 }
 
-impl Bytes for Registers {
+impl Bytes for Register {
+    const ROWS: usize = 16;
+
     #[inline(always)]
     fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
         /// Picks a zero.
@@ -89,78 +84,72 @@ impl Bytes for Registers {
 
     #[inline(always)]
     fn zero() -> Self {
-        Registers([u8x16_splat(0); 2])
+        Register(u8x16_splat(0))
     }
 
     #[inline(always)]
-    fn load(tile: &BitTile) -> Self {
-        let tile = tile.0.as_ptr().cast::<v128>();
-        // SAFETY: a tile is as many bytes as two registers.
-        unsafe { Registers([v128_load(tile), v128_load(tile.add(1))]) }
+    fn load(tile: &BitTile, row: usize) -> Self {
+        let rows = &tile.0[row..row + Self::ROWS];
+        // SAFETY: 16 bytes are a register.
+        Register(unsafe { v128_load(rows.as_ptr().cast()) })
     }
 
     #[inline(always)]
     fn table(table: &Table) -> Self {
         // SAFETY: a table is as many bytes as a register.
-        Registers([unsafe { v128_load(table.as_ptr().cast()) }; 2])
+        Register(unsafe { v128_load(table.as_ptr().cast()) })
     }
 
     #[inline(always)]
     fn lower(self) -> Self {
-        Registers(self.0.map(|bytes| v128_and(bytes, u8x16_splat(15))))
+        Register(v128_and(self.0, u8x16_splat(15)))
     }
 
     #[inline(always)]
     fn upper(self) -> Self {
         // A shift of bytes is several instructions on x86, one of pairs is not.
-        Registers(
-            self.0
-                .map(|bytes| v128_and(u16x8_shr(bytes, 4), u8x16_splat(15))),
-        )
+        Register(v128_and(u16x8_shr(self.0, 4), u8x16_splat(15)))
     }
 
     #[inline(always)]
     fn pick(self, indices: Self) -> Self {
-        self.both(indices, swizzle)
+        Register(swizzle(self.0, indices.0))
     }
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        self.both(other, |a, b| u8x16_add(a, b))
+        Register(u8x16_add(self.0, other.0))
     }
 
     #[inline(always)]
     fn add_pairs(self, other: Self) -> Self {
-        self.both(other, |a, b| u16x8_add(a, b))
+        Register(u16x8_add(self.0, other.0))
     }
 
     #[inline(always)]
     fn upper_bytes(self) -> Self {
-        Registers(self.0.map(|bytes| u16x8_shr(bytes, 8)))
+        Register(u16x8_shr(self.0, 8))
     }
 
     #[inline(always)]
-    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, sums: &mut TileSums) {
-        let factor = i32x4_splat(factor);
-        let sums = sums.as_mut_ptr().cast::<v128>();
-        for half in 0..2 {
-            let upper = upper_bytes.0[half];
-            let lower = i16x8_sub(pairs.0[half], i16x8_shl(upper, 8));
-            let first = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(lower, upper);
-            let last = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(lower, upper);
-            let quarters = [
-                u32x4_extend_low_u16x8(first),
-                u32x4_extend_high_u16x8(first),
-                u32x4_extend_low_u16x8(last),
-                u32x4_extend_high_u16x8(last),
-            ];
-            for (quarter, bytes) in quarters.into_iter().enumerate() {
-                // SAFETY: 32 sums are eight registers, four for each half.
-                unsafe {
-                    let sums = sums.add(4 * half + quarter);
-                    let terms = i32x4_mul(bytes, factor);
-                    v128_store(sums, i32x4_add(v128_load(sums), terms));
-                }
+    fn add_to(pairs: Self, upper_bytes: Self, factor: i32, row: usize, sums: &mut TileSums) {
+        let upper = upper_bytes.0;
+        let lower = i16x8_sub(pairs.0, i16x8_shl(upper, 8));
+        let first = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(lower, upper);
+        let last = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(lower, upper);
+        let quarters = [
+            u32x4_extend_low_u16x8(first),
+            u32x4_extend_high_u16x8(first),
+            u32x4_extend_low_u16x8(last),
+            u32x4_extend_high_u16x8(last),
+        ];
+        let sums = sums[row..row + Self::ROWS].as_mut_ptr().cast::<v128>();
+        for (quarter, bytes) in quarters.into_iter().enumerate() {
+            // SAFETY: 16 sums are four registers.
+            unsafe {
+                let sums = sums.add(quarter);
+                let terms = i32x4_mul(bytes, i32x4_splat(factor));
+                v128_store(sums, i32x4_add(v128_load(sums), terms));
             }
         }
     }
