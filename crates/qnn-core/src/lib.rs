@@ -32,4 +32,5 @@ pub mod packed;
 pub mod quant;
 pub mod random;
 pub mod spec;
+pub mod threads;
 pub mod train;

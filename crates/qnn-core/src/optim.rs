@@ -7,7 +7,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::quant::ap2;
@@ -125,14 +124,11 @@ pub struct ParameterPart<'a> {
 
 impl<'a> ParameterPart<'a> {
     /// Parts of `length` numbers, the last one perhaps of fewer, for several threads.
-    pub fn par_chunks(
-        self,
-        length: usize,
-    ) -> impl IndexedParallelIterator<Item = ParameterPart<'a>> {
+    pub fn chunks(self, length: usize) -> impl ExactSizeIterator<Item = ParameterPart<'a>> {
         self.values
-            .par_chunks_mut(length)
-            .zip(self.momentum.par_chunks_mut(length))
-            .zip(self.variance.par_chunks_mut(length))
+            .chunks_mut(length)
+            .zip(self.momentum.chunks_mut(length))
+            .zip(self.variance.chunks_mut(length))
             .map(|((values, momentum), variance)| ParameterPart {
                 values,
                 momentum,

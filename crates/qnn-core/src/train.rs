@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use rand_chacha::rand_core::Rng;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};
@@ -14,11 +13,12 @@ use crate::kernels::Choice;
 use crate::layers::{
     BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, transpose,
 };
-use crate::optim::{Parameter, Update, power};
+use crate::optim::{Parameter, ParameterPart, Update, power};
 use crate::packed::{PackedLayer, PackedNetwork, SampledNetworks};
 use crate::quant::{PIXEL_STEP, Quantizer};
 use crate::random::{Chances, Purpose, initialization};
 use crate::spec::{LearningRateScale, NetworkSpec, SpecError};
+use crate::threads;
 
 /// Multiply-accumulates after which a step may be interrupted: some 10 ms of one thread.
 const PART_MACS: usize = 1 << 26;
@@ -296,11 +296,13 @@ impl Trainer {
     /// finite, but the running statistics of the layers that it came through have moved, and what lies above the
     /// place named has learned from the batch.
     pub fn step(&mut self, data: &TrainingData) -> Result<StepMetrics, Diverged> {
-        loop {
-            if let Some(metrics) = self.advance(data)? {
-                return Ok(metrics);
+        threads::team(|| {
+            loop {
+                if let Some(metrics) = self.advance(data)? {
+                    return Ok(metrics);
+                }
             }
-        }
+        })
     }
 
     /// Does the next part of a step on `data`, beginning one if none is under way.
@@ -506,8 +508,8 @@ impl Trainer {
                     // What the layer above left is the gradient to its inputs.
                     work.gradient = std::mem::take(&mut work.input_gradient);
                     if let Some(dropout) = self.dropout(layer + 1) {
-                        let rows = work.gradient.par_chunks_mut(self.layers[layer].units);
-                        rows.enumerate().for_each(|(row, gradient)| {
+                        let units = self.layers[layer].units;
+                        threads::for_each_row(&mut work.gradient, units, |row, gradient| {
                             gradient.iter_mut().for_each(|g| *g *= dropout.scale());
                             dropout.apply(row, gradient, 0.0);
                         });
@@ -751,51 +753,54 @@ impl LayerUpdate {
         } else {
             None
         };
+        let mut bands = vec![self.new_tiles(); units.len().div_ceil(TILE_ROWS)];
         let latent = latent.part(units.start * inputs..units.end * inputs);
-        let bands = latent
-            .par_chunks(TILE_ROWS * inputs)
-            .enumerate()
-            .map(|(band, mut latent)| {
-                let first = band * TILE_ROWS;
-                let mut tiles = self.new_tiles();
-                let mut integers = vec![0; inputs];
-                let mut update = |row: usize, to_weights: &[f32]| {
-                    let mut latent =
-                        latent.part((row - first) * inputs..(row - first + 1) * inputs);
-                    latent.update(self.update, to_weights, 1.0);
-                    match self
-                        .packed
-                        .map(|quantizer| (quantizer, quantizer.encoding()))
-                    {
-                        Some((_, Some(Encoding::Sign))) => {
-                            pack_signs(row - first, latent.values, &mut tiles);
-                        }
-                        Some((quantizer, Some(encoding))) => {
-                            quantizer.integers(latent.values, &[], &mut integers);
-                            pack_row(encoding, row - first, &integers, &mut tiles);
-                        }
-                        _ => {}
+        let pieces = latent.chunks(TILE_ROWS * inputs).zip(&mut bands);
+        threads::for_each(pieces, |band, (mut latent, tiles)| {
+            let first = band * TILE_ROWS;
+            let rows = first..units.len().min(first + TILE_ROWS);
+            let mut update = |row: usize, to_weights: &[f32]| {
+                let numbers = (row - first) * inputs..(row - first + 1) * inputs;
+                self.update_unit(row - first, latent.part(numbers), to_weights, tiles);
+            };
+            match &floats {
+                Some(floats) => {
+                    for row in rows {
+                        update(row, &floats[row * inputs..][..inputs]);
                     }
-                };
-                let rows = first..units.len().min(first + TILE_ROWS);
-                match &floats {
-                    Some(floats) => {
-                        for row in rows {
-                            update(row, &floats[row * inputs..][..inputs]);
-                        }
-                    }
-                    None => gradient.for_each_row(
-                        units.start + rows.start..units.start + rows.end,
-                        input,
-                        |row, to_weights| {
-                            update(row - units.start, to_weights);
-                        },
-                    ),
                 }
-                tiles
-            });
-        let bands: Vec<Vec<BitTile>> = bands.collect();
+                None => {
+                    let rows = units.start + rows.start..units.start + rows.end;
+                    gradient.for_each_row(rows, input, |row, to_weights| {
+                        update(row - units.start, to_weights);
+                    });
+                }
+            }
+        });
         Ok(bands.concat())
+    }
+
+    /// Updates the weights of a unit, row `row` of its band, and packs the new ones.
+    fn update_unit(
+        &self,
+        row: usize,
+        mut latent: ParameterPart<'_>,
+        to_weights: &[f32],
+        tiles: &mut [BitTile],
+    ) {
+        latent.update(self.update, to_weights, 1.0);
+        let Some(quantizer) = self.packed else {
+            return;
+        };
+        match quantizer.encoding() {
+            Some(Encoding::Sign) => pack_signs(row, latent.values, tiles),
+            Some(encoding) => {
+                let mut integers = vec![0; self.inputs];
+                quantizer.integers(latent.values, &[], &mut integers);
+                pack_row(encoding, row, &integers, tiles);
+            }
+            None => {}
+        }
     }
 
     /// Tiles for a band of 32 units; none where the weights are not packed.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use js_sys::{Array, Promise, Uint8Array};
 use qnn_core::measure::Operation;
+use qnn_core::threads;
 use qnn_protocol::{Choice, FromEngine, Subject, ToEngine};
 use serde::Serialize;
 use session::{Request, Session};
@@ -103,8 +104,8 @@ impl Engine {
             while self.session.borrow().has_work() {
                 let mut session = self.session.borrow_mut();
                 let session = &mut *session;
-                // Within the pool, so that not every product wakes it and waits for it.
-                rayon::scope(|_| session.work(&now));
+                // With all threads awake, so that not every product wakes them and waits for them.
+                threads::team(|| session.work(&now));
                 self.flush();
                 slices.pause().await;
             }
@@ -119,7 +120,7 @@ impl Engine {
         let prepared = ready.map_or_else(
             || {
                 let mut operation = subject.prepare(Choice::default()).ok()?;
-                rayon::scope(|_| operation.run());
+                threads::team(|| operation.run());
                 Some((subject, operation))
             },
             Some,
@@ -131,8 +132,7 @@ impl Engine {
                 macs: 0.0,
             };
         };
-        let mut taken = 0.0;
-        rayon::scope(|_| taken = operation.time(&now, milliseconds));
+        let taken = threads::team(|| operation.time(&now, milliseconds));
         FromEngine::Measured {
             milliseconds: Some(taken),
             macs: operation.macs,

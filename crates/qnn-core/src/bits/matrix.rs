@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use crate::threads;
 
 /// Words of a SIMD register: rows are padded to a multiple of it.
 const WORDS_PER_VECTOR: usize = 2;
-/// Rows are packed by one thread below this many bits: the work would be less than the hand-over.
-const PARALLEL_BITS: usize = 1 << 16;
 
 /// A matrix of bits, `[rows, columns]`; rows padded with zero bits to a multiple of 128.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,15 +99,7 @@ impl BitMatrix {
                 row.try_into().ok()
             })
             .collect();
-        if rows.len() * columns * P < PARALLEL_BITS {
-            rows.into_iter()
-                .enumerate()
-                .for_each(|(row, words)| pack_row(row, words));
-        } else {
-            rows.into_par_iter()
-                .enumerate()
-                .for_each(|(row, words)| pack_row(row, words));
-        }
+        threads::for_each(rows.into_iter(), pack_row);
         planes
     }
 

@@ -1,6 +1,6 @@
 //! `IntegerPanels`: a matrix of 16-bit integers as the multiplying kernel reads it, 16 rows side by side.
 
-use rayon::prelude::*;
+use crate::threads;
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 16;
@@ -22,20 +22,17 @@ impl IntegerPanels {
         let columns = integers.len() / rows.max(1);
         let per_panel = columns.div_ceil(2);
         let mut pairs = vec![[[0; 2]; PANEL_ROWS]; rows.div_ceil(PANEL_ROWS) * per_panel];
-        pairs
-            .par_chunks_mut(per_panel.max(1))
-            .enumerate()
-            .for_each(|(panel, pairs)| {
-                let first = panel * PANEL_ROWS;
-                let width = PANEL_ROWS.min(rows - first);
-                for (pair, columns) in pairs.iter_mut().zip(integers.chunks(2 * rows)) {
-                    for (side, column) in columns.chunks_exact(rows).enumerate() {
-                        for (pair, integer) in pair.iter_mut().zip(&column[first..first + width]) {
-                            pair[side] = *integer;
-                        }
+        threads::for_each(pairs.chunks_mut(per_panel.max(1)), |panel, pairs| {
+            let first = panel * PANEL_ROWS;
+            let width = PANEL_ROWS.min(rows - first);
+            for (pair, columns) in pairs.iter_mut().zip(integers.chunks(2 * rows)) {
+                for (side, column) in columns.chunks_exact(rows).enumerate() {
+                    for (pair, integer) in pair.iter_mut().zip(&column[first..first + width]) {
+                        pair[side] = *integer;
                     }
                 }
-            });
+            }
+        });
         IntegerPanels {
             rows,
             columns,

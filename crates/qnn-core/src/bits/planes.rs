@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::{BitMatrix, BitRows};
+use crate::threads;
 
 /// How binary digits b_0, b_1 ... make an integer: offset + sum of coefficient_i b_i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,20 +165,18 @@ impl BitPlanes {
     /// The integers, `[rows, columns]`.
     pub(crate) fn unpack(&self) -> Vec<i16> {
         let mut integers = vec![self.encoding.offset() as i16; self.rows() * self.columns()];
-        integers
-            .par_chunks_mut(self.columns().max(1))
-            .enumerate()
-            .for_each(|(row, integers)| {
-                for (digit, plane) in self.planes.iter().enumerate() {
-                    let coefficient = self.encoding.coefficient(digit) as i16;
-                    let words = plane.view().row(row);
-                    for (integers, word) in integers.chunks_mut(64).zip(words) {
-                        for (bit, integer) in integers.iter_mut().enumerate() {
-                            *integer += coefficient * (word >> bit & 1) as i16;
-                        }
+        let columns = self.columns();
+        threads::for_each_row(&mut integers, columns, |row, integers| {
+            for (digit, plane) in self.planes.iter().enumerate() {
+                let coefficient = self.encoding.coefficient(digit) as i16;
+                let words = plane.view().row(row);
+                for (integers, word) in integers.chunks_mut(64).zip(words) {
+                    for (bit, integer) in integers.iter_mut().enumerate() {
+                        *integer += coefficient * (word >> bit & 1) as i16;
                     }
                 }
-            });
+            }
+        });
         integers
     }
 

@@ -4,9 +4,8 @@
 use std::simd::cmp::{SimdPartialEq, SimdPartialOrd};
 use std::simd::{f32x8, i16x8};
 
-use rayon::prelude::*;
-
 use super::Encoding;
+use crate::threads;
 
 /// Rows of a tile: a byte each.
 pub const TILE_ROWS: usize = 32;
@@ -65,7 +64,7 @@ impl BitTiles {
         fill: impl Fn(usize, &mut [i16]) + Sync,
     ) -> BitTiles {
         let mut packed = BitTiles::zeros(encoding, rows, columns);
-        packed.par_bands().enumerate().for_each(|(band, tiles)| {
+        threads::for_each(packed.bands_mut(), |band, tiles| {
             let first = band * TILE_ROWS;
             let mut integers = vec![0; columns];
             for row in first..rows.min(first + TILE_ROWS) {
@@ -81,7 +80,7 @@ impl BitTiles {
         let columns = integers.len() / rows.max(1);
         let mut packed = BitTiles::zeros(encoding, rows, columns);
         let groups = packed.groups();
-        packed.par_bands().enumerate().for_each(|(band, tiles)| {
+        threads::for_each(packed.bands_mut(), |band, tiles| {
             let first = band * TILE_ROWS;
             let width = TILE_ROWS.min(rows - first);
             for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
@@ -135,21 +134,18 @@ impl BitTiles {
     pub(crate) fn unpack(&self) -> Vec<i16> {
         let columns = self.columns;
         let mut integers = vec![self.encoding.offset() as i16; self.rows * columns];
-        integers
-            .par_chunks_mut(columns.max(1))
-            .enumerate()
-            .for_each(|(row, integers)| {
-                for digit in 0..self.encoding.digits() {
-                    let coefficient = self.encoding.coefficient(digit) as i16;
-                    let tiles = self.digit(row / TILE_ROWS, digit);
-                    for (integers, tile) in integers.chunks_mut(TILE_COLUMNS).zip(tiles) {
-                        let bits = tile.0[row % TILE_ROWS];
-                        for (bit, integer) in integers.iter_mut().enumerate() {
-                            *integer += coefficient * i16::from(bits >> bit & 1);
-                        }
+        threads::for_each_row(&mut integers, columns, |row, integers| {
+            for digit in 0..self.encoding.digits() {
+                let coefficient = self.encoding.coefficient(digit) as i16;
+                let tiles = self.digit(row / TILE_ROWS, digit);
+                for (integers, tile) in integers.chunks_mut(TILE_COLUMNS).zip(tiles) {
+                    let bits = tile.0[row % TILE_ROWS];
+                    for (bit, integer) in integers.iter_mut().enumerate() {
+                        *integer += coefficient * i16::from(bits >> bit & 1);
                     }
                 }
-            });
+            }
+        });
         integers
     }
 
@@ -160,16 +156,16 @@ impl BitTiles {
     }
 
     /// The tiles of each band, `[digits, groups]`.
-    fn par_bands(&mut self) -> rayon::slice::ChunksMut<'_, BitTile> {
+    fn bands_mut(&mut self) -> std::slice::ChunksMut<'_, BitTile> {
         let length = self.encoding.digits() * self.groups();
-        self.tiles.par_chunks_mut(length.max(1))
+        self.tiles.chunks_mut(length.max(1))
     }
 
     /// The same integers, `[columns, rows]`.
     pub fn transposed(&self) -> BitTiles {
         let mut to = BitTiles::zeros(self.encoding, self.columns, self.rows);
         let groups = to.groups();
-        to.par_bands().enumerate().for_each(|(band, tiles)| {
+        threads::for_each(to.bands_mut(), |band, tiles| {
             for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
                 for (group, to) in tiles.iter_mut().enumerate() {
                     // Eight rows of this matrix are eight columns of the other.
@@ -196,19 +192,42 @@ pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [B
             Encoding::Sign => (15, 0xff),
             _ => (digit, 0),
         };
-        for (tile, integers) in tiles.iter_mut().zip(integers.chunks(TILE_COLUMNS)) {
-            let padding = if turned == 0 { 0 } else { -1 };
-            let set = i16x8::load_or(integers, i16x8::splat(padding)) & i16x8::splat(1 << bit);
-            tile.0[row] = set.simd_ne(i16x8::splat(0)).to_bitmask() as u8 ^ turned;
-        }
+        let bits = |integers: &[i16; TILE_COLUMNS]| {
+            let set = i16x8::from_array(*integers) & i16x8::splat(1 << bit);
+            set.simd_ne(i16x8::splat(0)).to_bitmask() as u8 ^ turned
+        };
+        let padding = if turned == 0 { 0 } else { -1 };
+        each_group(integers, padding, tiles, |tile, integers| {
+            tile.0[row] = bits(integers)
+        });
     }
 }
 
 /// [`pack_row`] of the signs of a row of values, +1 where x >= 0.
 pub fn pack_signs(row: usize, values: &[f32], tiles: &mut [BitTile]) {
-    for (tile, values) in tiles.iter_mut().zip(values.chunks(TILE_COLUMNS)) {
-        let values = f32x8::load_or(values, f32x8::splat(-1.0));
-        tile.0[row] = values.simd_ge(f32x8::splat(0.0)).to_bitmask() as u8;
+    each_group(values, -1.0, tiles, |tile, values| {
+        tile.0[row] = f32x8::from_array(*values)
+            .simd_ge(f32x8::splat(0.0))
+            .to_bitmask() as u8;
+    });
+}
+
+/// Takes each tile with its group of numbers, the last one filled up with `padding`.
+#[inline(always)]
+fn each_group<T: Copy>(
+    numbers: &[T],
+    padding: T,
+    tiles: &mut [BitTile],
+    pack: impl Fn(&mut BitTile, &[T; TILE_COLUMNS]),
+) {
+    let (whole, rest) = numbers.as_chunks();
+    for (tile, numbers) in tiles.iter_mut().zip(whole) {
+        pack(tile, numbers);
+    }
+    if let (Some(last), false) = (tiles.last_mut(), rest.is_empty()) {
+        let mut padded = [padding; TILE_COLUMNS];
+        padded[..rest.len()].copy_from_slice(rest);
+        pack(last, &padded);
     }
 }
 

@@ -9,9 +9,8 @@
 
 use std::cell::RefCell;
 
-use rayon::prelude::*;
-
 use super::{BEST_FLOAT, PARALLEL_STEPS};
+use crate::threads;
 
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 4;
@@ -161,15 +160,16 @@ impl FloatView<'_> {
         parallel: bool,
         panels: &mut [[f32; WIDTH]],
     ) {
-        let pack = |(group, panels): (usize, &mut [[f32; WIDTH]])| {
+        let pack = |group: usize, panels: &mut [[f32; WIDTH]]| {
             self.pack(lines, terms, group * PANELS * WIDTH, panels);
         };
+        let groups = panels.chunks_mut(PANELS * terms);
         if parallel {
-            let groups = panels.par_chunks_mut(PANELS * terms);
-            groups.enumerate().for_each(pack);
+            threads::for_each(groups, pack);
         } else {
-            let groups = panels.chunks_mut(PANELS * terms);
-            groups.enumerate().for_each(pack);
+            groups
+                .enumerate()
+                .for_each(|(group, panels)| pack(group, panels));
         }
     }
 }
@@ -276,16 +276,15 @@ impl FloatProduct<'_> {
         let chunks = if parallel { CHUNKS * threads } else { 1 };
         let height = rows.div_ceil(chunks).next_multiple_of(TILE_ROWS);
         let height = height.min(CHUNK_ROWS);
-        let chunk = |(chunk, out): (usize, &mut [f32])| {
+        let chunk = |chunk: usize, out: &mut [f32]| {
             let a_panels = &a_panels[chunk * height / TILE_ROWS * terms..];
             multiply(tile, terms, columns, a_panels, b_panels, out);
         };
+        let parts = out.chunks_mut(height * columns);
         if parallel {
-            let parts = out.par_chunks_mut(height * columns);
-            parts.enumerate().for_each(chunk);
+            threads::for_each(parts, chunk);
         } else {
-            let parts = out.chunks_mut(height * columns);
-            parts.enumerate().for_each(chunk);
+            parts.enumerate().for_each(|(index, out)| chunk(index, out));
         }
         ROOM.set(room);
     }

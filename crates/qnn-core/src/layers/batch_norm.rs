@@ -12,13 +12,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{NotFinite, PARALLEL_NUMBERS, are_finite};
+use super::{NotFinite, are_finite};
 use crate::optim::{Parameter, Update};
 use crate::quant::{ap2, straight_through};
 use crate::spec::Normalization;
+use crate::threads;
 
 const EPSILON: f32 = 1e-4;
 /// Units that a thread sums up at a time: whole lines of the cache, whose sums stay in the nearest one.
@@ -157,9 +157,10 @@ impl BatchNorm {
             .map(|gamma| normalization.factor(*gamma))
             .collect();
         let mut values = vec![0.0; sums.len()];
-        let rows = values.par_chunks_mut(units).zip(sums.par_chunks_mut(units));
-        rows.with_min_len(PARALLEL_NUMBERS.div_ceil(units))
-            .for_each(|(values, row)| {
+        let piece = threads::rows_per_piece(units) * units;
+        let pieces = values.chunks_mut(piece).zip(sums.chunks_mut(piece));
+        threads::for_each(pieces, |_, (values, sums)| {
+            for (values, row) in values.chunks_mut(units).zip(sums.chunks_mut(units)) {
                 let statistics = mean.iter().zip(&inverse_deviation);
                 for ((value, x), (mean, inverse_deviation)) in
                     values.iter_mut().zip(&*row).zip(statistics)
@@ -173,7 +174,8 @@ impl BatchNorm {
                 if normalization == Normalization::ShiftBatchNorm {
                     values.iter_mut().for_each(|x| *x = ap2(*x));
                 }
-            });
+            }
+        });
         for (running, now) in [
             (&mut self.running_mean, &mean),
             (&mut self.running_variance, &variance),
@@ -203,7 +205,7 @@ impl BatchNorm {
         let batch = gradient.len() / units;
         if let Some(outputs) = outputs {
             let row_of = |row: usize| &outputs[row * units..][..units];
-            for_rows(units, gradient, |row, gradient| {
+            threads::for_each_row(gradient, units, |row, gradient| {
                 for (gradient, output) in gradient.iter_mut().zip(row_of(row)) {
                     *gradient = straight_through(*output, *gradient);
                 }
@@ -238,7 +240,7 @@ impl BatchNorm {
                 normalization.factor(*gamma) * inverse_deviation / batch as f32
             })
             .collect();
-        for_rows(units, gradient, |row, gradient| {
+        threads::for_each_row(gradient, units, |row, gradient| {
             let values = &normalized.values[row * units..][..units];
             let sums = to_beta.iter().zip(&to_gamma).zip(&scale);
             for ((gradient, x), ((to_beta, to_gamma), scale)) in
@@ -293,23 +295,18 @@ fn for_units(
     fill: impl Fn(Range<usize>, [&mut [f32]; 2]) + Sync,
 ) {
     let [one, other] = figures;
-    one.par_chunks_mut(UNITS)
-        .zip(other.par_chunks_mut(UNITS))
-        .with_min_len(PARALLEL_NUMBERS.div_ceil(UNITS * batch))
-        .enumerate()
-        .for_each(|(chunk, (one, other))| {
-            let first = chunk * UNITS;
+    let width = threads::rows_per_piece(batch).next_multiple_of(UNITS);
+    let pieces = one.chunks_mut(width).zip(other.chunks_mut(width));
+    threads::for_each(pieces, |piece, (one, other)| {
+        for (chunk, (one, other)) in one
+            .chunks_mut(UNITS)
+            .zip(other.chunks_mut(UNITS))
+            .enumerate()
+        {
+            let first = piece * width + chunk * UNITS;
             fill(first..first + one.len(), [one, other]);
-        });
-}
-
-/// Goes through the rows of a matrix, on all threads where that is worth it.
-fn for_rows(units: usize, matrix: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync) {
-    matrix
-        .par_chunks_mut(units)
-        .with_min_len(PARALLEL_NUMBERS.div_ceil(units))
-        .enumerate()
-        .for_each(|(row, numbers)| change(row, numbers));
+        }
+    });
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ mod batch_norm;
 mod product;
 
 pub use batch_norm::{BatchNorm, Normalized};
+pub(crate) use product::transpose;
 pub use product::{Dropout, Form, Operand, ProductKind};
-pub(crate) use product::{PARALLEL_NUMBERS, transpose};
 
 /// Something came out as NaN or infinity, or so large that its square is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::{NotFinite, are_finite};
 use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
 use crate::kernels::{
@@ -17,9 +15,8 @@ use crate::kernels::{
 };
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
 use crate::random::Chances;
+use crate::threads;
 
-/// Numbers that a thread fills at least: fewer are less work than handing them over.
-pub(crate) const PARALLEL_NUMBERS: usize = 1 << 13;
 /// Multiply-accumulates of integers from which a product is shared among threads: some 10 microseconds.
 const PARALLEL_MACS: usize = 1 << 20;
 /// Pieces for each thread, so that one that is held up leaves work for the others.
@@ -230,12 +227,16 @@ impl Operand {
     ) -> Operand {
         let mut integers = vec![0; rows * columns];
         let mut units = vec![0.0; rows];
-        integers
-            .par_chunks_mut(columns.max(1))
-            .zip(&mut units)
-            .with_min_len(PARALLEL_NUMBERS.div_ceil(columns.max(1)))
-            .enumerate()
-            .for_each(|(row, (integers, unit))| *unit = fill(row, integers));
+        let height = threads::rows_per_piece(columns);
+        let pieces = integers
+            .chunks_mut((height * columns).max(1))
+            .zip(units.chunks_mut(height));
+        threads::for_each(pieces, |piece, (integers, units)| {
+            let rows = integers.chunks_mut(columns.max(1)).zip(units);
+            for (row, (integers, unit)) in rows.enumerate() {
+                *unit = fill(piece * height + row, integers);
+            }
+        });
         let row_of = |row: usize| &integers[row * columns..][..columns];
         let numbers = match form {
             Form::Planes => Numbers::Planes(BitPlanes::pack(encoding, rows, columns, |row| {
@@ -469,32 +470,24 @@ impl Operand {
         } else if rows < 2 * threads * BLOCK_ROWS {
             let width = columns.div_ceil(threads).next_multiple_of(TILE_ROWS);
             for (row, out) in range.zip(out.chunks_exact_mut(columns)) {
-                out.par_chunks_mut(width)
-                    .enumerate()
-                    .for_each(|(piece, out)| {
-                        let columns = piece * width..piece * width + out.len();
-                        self.block_sums(row..row + 1, other, columns.clone(), |row, _, sums| {
-                            write(row, columns.clone(), sums, out);
-                        });
+                threads::for_each(out.chunks_mut(width), |piece, out| {
+                    let columns = piece * width..piece * width + out.len();
+                    self.block_sums(row..row + 1, other, columns.clone(), |row, _, sums| {
+                        write(row, columns.clone(), sums, out);
                     });
+                });
             }
         } else {
             let height = rows
                 .div_ceil(threads * PIECES_PER_THREAD)
                 .next_multiple_of(BLOCK_ROWS);
-            out.par_chunks_mut(height * columns)
-                .enumerate()
-                .for_each(|(piece, out)| {
-                    let first = range.start + piece * height;
-                    self.block_sums(
-                        first..first + out.len() / columns,
-                        other,
-                        0..columns,
-                        |row, at, sums| {
-                            write(row, 0..columns, sums, &mut out[at * columns..][..columns]);
-                        },
-                    );
+            threads::for_each(out.chunks_mut(height * columns), |piece, out| {
+                let first = range.start + piece * height;
+                let rows = first..first + out.len() / columns;
+                self.block_sums(rows, other, 0..columns, |row, at, sums| {
+                    write(row, 0..columns, sums, &mut out[at * columns..][..columns]);
                 });
+            });
         }
     }
 
@@ -618,12 +611,7 @@ fn fill_rows<T: Copy + Default + Send>(
     fill: impl Fn(usize, &mut [T]) + Sync,
 ) -> Vec<T> {
     let mut numbers = vec![T::default(); rows * columns];
-    let columns = columns.max(1);
-    numbers
-        .par_chunks_mut(columns)
-        .with_min_len(PARALLEL_NUMBERS.div_ceil(columns))
-        .enumerate()
-        .for_each(|(row, numbers)| fill(row, numbers));
+    threads::for_each_row(&mut numbers, columns, fill);
     numbers
 }
 
@@ -634,18 +622,16 @@ pub(crate) fn transpose<T: Copy + Default + Send + Sync>(
     from: &[T],
 ) -> Vec<T> {
     let mut to = vec![T::default(); from.len()];
-    to.par_chunks_mut((SQUARE * rows).max(1))
-        .enumerate()
-        .for_each(|(square, to)| {
-            let first = square * SQUARE;
-            for start in (0..rows).step_by(SQUARE) {
-                for (offset, to) in to.chunks_exact_mut(rows).enumerate() {
-                    for row in start..rows.min(start + SQUARE) {
-                        to[row] = from[row * columns + first + offset];
-                    }
+    threads::for_each(to.chunks_mut((SQUARE * rows).max(1)), |square, to| {
+        let first = square * SQUARE;
+        for start in (0..rows).step_by(SQUARE) {
+            for (offset, to) in to.chunks_exact_mut(rows).enumerate() {
+                for row in start..rows.min(start + SQUARE) {
+                    to[row] = from[row * columns + first + offset];
                 }
             }
-        });
+        }
+    });
     to
 }
 

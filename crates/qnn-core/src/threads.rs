@@ -1,0 +1,250 @@
+//! Work shared among threads: items handed out one by one to whoever is free. A training step is some forty short pieces
+//! of work, and a sleeping thread takes longer to wake than most of them last; so a [`team`] of rayon's threads stays
+//! awake for as long as there are pieces to come. Which thread does what changes no result.
+//!
+//! How a team works: the ticket holds the number of the job and how many of its items are left. Who takes one off it,
+//! in one exchange, has that item, and the job is not over, nor its function gone, before the item is done.
+
+use std::cell::{Cell, UnsafeCell};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+/// Numbers that are worth handing out: a few microseconds of work.
+const PIECE: usize = 1 << 12;
+/// Turns of waiting after which a thread lets others have its core.
+const PATIENCE: u32 = 10_000;
+
+type Job<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Threads that wait for jobs.
+struct Team {
+    /// The number of the job, in the upper half, and how many of its items nobody has taken.
+    ticket: AtomicU64,
+    /// Items of the job that are done.
+    done: AtomicU32,
+    /// Whether an item of a job ended in a panic.
+    failed: AtomicBool,
+    closed: AtomicBool,
+    job: UnsafeCell<Option<Job<'static>>>,
+}
+
+// SAFETY: `job` is written by the leader alone, while no item is left or under way, and read only by who has an item.
+unsafe impl Sync for Team {}
+
+thread_local! {
+    /// The team that this thread leads, unless it is at work on a job.
+    static LED: Cell<Option<*const Team>> = const { Cell::new(None) };
+    /// Whether this thread is at work on an item.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` with a team on all of rayon's threads, which are busy until it ends.
+pub fn team<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let threads = rayon::current_num_threads();
+    if threads == 1 || LED.get().is_some() || BUSY.get() {
+        return work();
+    }
+    let team = Team {
+        ticket: AtomicU64::new(0),
+        done: AtomicU32::new(0),
+        failed: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        job: UnsafeCell::new(None),
+    };
+    rayon::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| team.follow());
+        }
+        let _closing = OnDrop(|| {
+            LED.set(None);
+            team.closed.store(true, Ordering::Release);
+        });
+        LED.set(Some(&team));
+        work()
+    })
+}
+
+/// Does `work` for each of the items, with its number, on all threads.
+pub fn for_each<T: Send>(items: impl ExactSizeIterator<Item = T>, work: impl Fn(usize, T) + Sync) {
+    if items.len() < 2 || rayon::current_num_threads() == 1 {
+        return items
+            .enumerate()
+            .for_each(|(index, item)| work(index, item));
+    }
+    let items: Vec<Mutex<Option<T>>> = items.map(|item| Mutex::new(Some(item))).collect();
+    run(items.len(), &|index| {
+        let item = items[index].lock().ok().and_then(|mut item| item.take());
+        if let Some(item) = item {
+            work(index, item);
+        }
+    });
+}
+
+/// Does `work` for each row of a matrix of `columns` columns, on all threads where that is worth it.
+pub fn for_each_row<T: Send>(
+    matrix: &mut [T],
+    columns: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let height = rows_per_piece(columns);
+    for_each(
+        matrix.chunks_mut((height * columns).max(1)),
+        |piece, rows| {
+            for (row, numbers) in rows.chunks_mut(columns.max(1)).enumerate() {
+                work(piece * height + row, numbers);
+            }
+        },
+    );
+}
+
+/// Rows of `columns` numbers that are worth handing out, where little is done with each number.
+pub fn rows_per_piece(columns: usize) -> usize {
+    PIECE.div_ceil(columns.max(1))
+}
+
+/// Does `job` for each number below `count`.
+fn run(count: usize, job: Job<'_>) {
+    match LED.take() {
+        Some(team) => {
+            let _leading = OnDrop(|| LED.set(Some(team)));
+            // SAFETY: the team lives until `team` returns, which takes it out of `LED` before.
+            unsafe { &*team }.lead(count as u32, job);
+        }
+        // Within a job all threads are at work already.
+        None if BUSY.get() => (0..count).for_each(job),
+        None => (0..count).into_par_iter().for_each(job),
+    }
+}
+
+impl Team {
+    /// Hands out a job and helps with it until all of it is done.
+    fn lead(&self, count: u32, job: Job<'_>) {
+        // SAFETY: the job before is over, so nobody has an item and reads this. The longer lifetime ends with this
+        // function, which waits until all items are done.
+        unsafe { *self.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job)) };
+        self.done.store(0, Ordering::Relaxed);
+        let number = (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        self.ticket
+            .store(number << 32 | u64::from(count), Ordering::Release);
+        while self.take_item() {}
+        let mut turns = 0;
+        while self.done.load(Ordering::Acquire) < count {
+            wait(&mut turns);
+        }
+        assert!(
+            !self.failed.load(Ordering::Relaxed),
+            "another thread panicked"
+        );
+    }
+
+    /// Does items of jobs until the team is closed.
+    fn follow(&self) {
+        let mut turns = 0;
+        while !self.closed.load(Ordering::Acquire) {
+            if self.take_item() {
+                turns = 0;
+            } else {
+                wait(&mut turns);
+            }
+        }
+    }
+
+    /// Takes an item and does it, where one is left.
+    fn take_item(&self) -> bool {
+        let ticket = self.ticket.load(Ordering::Acquire);
+        let left = ticket as u32;
+        if left == 0 {
+            return false;
+        }
+        let taken =
+            self.ticket
+                .compare_exchange(ticket, ticket - 1, Ordering::AcqRel, Ordering::Relaxed);
+        if taken.is_ok() {
+            BUSY.set(true);
+            let finished = OnDrop(|| {
+                BUSY.set(false);
+                self.done.fetch_add(1, Ordering::Release);
+            });
+            let failing = OnDrop(|| self.failed.store(true, Ordering::Relaxed));
+            // SAFETY: this thread has an item of the job, so the leader waits and does not write.
+            if let Some(job) = unsafe { *self.job.get() } {
+                job(left as usize - 1);
+            }
+            std::mem::forget(failing);
+            drop(finished);
+        }
+        true
+    }
+}
+
+fn wait(turns: &mut u32) {
+    *turns += 1;
+    if *turns < PATIENCE {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+/// Does something when it goes, also in a panic.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn every_item_is_done_once() {
+        for threads in 1..=4 {
+            pool(threads).install(|| {
+                team(|| {
+                    for count in (0..40).chain([1000]) {
+                        let mut numbers = vec![0; count];
+                        for_each(numbers.iter_mut(), |index, number| *number += index + 1);
+                        assert!(
+                            (1..)
+                                .zip(&numbers)
+                                .all(|(expected, number)| expected == *number)
+                        );
+                    }
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn work_within_work_is_done() {
+        pool(3).install(|| {
+            team(|| {
+                let mut rows = vec![vec![0; 100]; 10];
+                for_each(rows.iter_mut(), |_, row| {
+                    team(|| for_each(row.iter_mut(), |index, number| *number = index));
+                });
+                assert!(rows.iter().flatten().sum::<usize>() == 10 * 4950);
+            });
+        });
+    }
+
+    #[test]
+    fn a_panic_is_not_lost() {
+        let outcome = std::panic::catch_unwind(|| {
+            pool(2).install(|| team(|| for_each(0..100, |_, item| assert_ne!(item, 50))));
+        });
+        assert!(outcome.is_err());
+    }
+}
