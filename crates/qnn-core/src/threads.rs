@@ -2,8 +2,9 @@
 //! of work, and a sleeping thread takes longer to wake than most of them last; so a [`team`] of rayon's threads stays
 //! awake for as long as there are pieces to come. Which thread does what changes no result.
 //!
-//! How a team works: the ticket holds the number of the job and how many of its items are left. Who takes one off it,
-//! in one exchange, has that item, and the job is not over, nor its function gone, before the item is done.
+//! How a team works: the ticket says which items of a job are left. Who takes one off it, in one exchange, has that
+//! item, and the job is not over, nor its function gone, before the item is done. The leader takes the first that is
+//! left, the others the last: so they mostly come to the same rows as in the job before, which lie in their own cache.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::Mutex;
@@ -20,7 +21,7 @@ type Job<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// Threads that wait for jobs.
 struct Team {
-    /// The number of the job, in the upper half, and how many of its items nobody has taken.
+    /// The first item that nobody has taken, in the upper half, and the end of those.
     ticket: AtomicU64,
     /// Items of the job that are done.
     done: AtomicU32,
@@ -125,10 +126,8 @@ impl Team {
         // function, which waits until all items are done.
         unsafe { *self.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job)) };
         self.done.store(0, Ordering::Relaxed);
-        let number = (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        self.ticket
-            .store(number << 32 | u64::from(count), Ordering::Release);
-        while self.take_item() {}
+        self.ticket.store(u64::from(count), Ordering::Release);
+        while self.take_item(true) {}
         let mut turns = 0;
         while self.done.load(Ordering::Acquire) < count {
             wait(&mut turns);
@@ -143,7 +142,7 @@ impl Team {
     fn follow(&self) {
         let mut turns = 0;
         while !self.closed.load(Ordering::Acquire) {
-            if self.take_item() {
+            if self.take_item(false) {
                 turns = 0;
             } else {
                 wait(&mut turns);
@@ -151,16 +150,21 @@ impl Team {
         }
     }
 
-    /// Takes an item and does it, where one is left.
-    fn take_item(&self) -> bool {
+    /// Takes the first or the last item that is left, if one is, and does it.
+    fn take_item(&self, is_leader: bool) -> bool {
         let ticket = self.ticket.load(Ordering::Acquire);
-        let left = ticket as u32;
-        if left == 0 {
+        let (first, end) = ((ticket >> 32) as usize, ticket as u32 as usize);
+        if first == end {
             return false;
         }
-        let taken =
-            self.ticket
-                .compare_exchange(ticket, ticket - 1, Ordering::AcqRel, Ordering::Relaxed);
+        let (item, rest) = if is_leader {
+            (first, ticket + (1 << 32))
+        } else {
+            (end - 1, ticket - 1)
+        };
+        let taken = self
+            .ticket
+            .compare_exchange(ticket, rest, Ordering::AcqRel, Ordering::Relaxed);
         if taken.is_ok() {
             BUSY.set(true);
             let finished = OnDrop(|| {
@@ -170,7 +174,7 @@ impl Team {
             let failing = OnDrop(|| self.failed.store(true, Ordering::Relaxed));
             // SAFETY: this thread has an item of the job, so the leader waits and does not write.
             if let Some(job) = unsafe { *self.job.get() } {
-                job(left as usize - 1);
+                job(item);
             }
             std::mem::forget(failing);
             drop(finished);

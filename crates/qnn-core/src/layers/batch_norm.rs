@@ -21,8 +21,8 @@ use crate::spec::Normalization;
 use crate::threads;
 
 const EPSILON: f32 = 1e-4;
-/// Units that a thread sums up at a time: whole lines of the cache, whose sums stay in the nearest one.
-const UNITS: usize = 64;
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
 
 impl Normalization {
     /// A factor as this normalization multiplies with it.
@@ -295,17 +295,16 @@ fn for_units(
     fill: impl Fn(Range<usize>, [&mut [f32]; 2]) + Sync,
 ) {
     let [one, other] = figures;
-    let width = threads::rows_per_piece(batch).next_multiple_of(UNITS);
+    // As few pieces as there are threads: long parts of rows come from another thread's cache faster than short ones.
+    let width = one
+        .len()
+        .div_ceil(rayon::current_num_threads())
+        .next_multiple_of(LINE);
+    let width = width.max(threads::rows_per_piece(batch));
     let pieces = one.chunks_mut(width).zip(other.chunks_mut(width));
     threads::for_each(pieces, |piece, (one, other)| {
-        for (chunk, (one, other)) in one
-            .chunks_mut(UNITS)
-            .zip(other.chunks_mut(UNITS))
-            .enumerate()
-        {
-            let first = piece * width + chunk * UNITS;
-            fill(first..first + one.len(), [one, other]);
-        }
+        let first = piece * width;
+        fill(first..first + one.len(), [one, other]);
     });
 }
 
