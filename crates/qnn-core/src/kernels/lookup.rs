@@ -268,18 +268,20 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
     for (index, sums) in sums.chunks_mut(BLOCK_ROWS * bands.len()).enumerate() {
         let first = rows.start + index * BLOCK_ROWS;
         let rows = sums.len() / bands.len();
-        let block = Block {
+        let block = |first: usize, rows: usize| Block {
             a,
             first,
             rows,
             digits: &digits,
         };
         if !is_wide && rows.is_multiple_of(ROWS) {
-            block.products::<V, ROWS>(w, bands.clone(), sums);
+            block(first, rows).products::<V, ROWS, BLOCK_ROWS>(w, bands.clone(), sums);
         } else if rows.is_multiple_of(WIDE_ROWS) {
-            block.products::<V, WIDE_ROWS>(w, bands.clone(), sums);
+            block(first, rows).products::<V, WIDE_ROWS, BLOCK_ROWS>(w, bands.clone(), sums);
         } else {
-            block.products::<V, 1>(w, bands.clone(), sums);
+            for (row, sums) in sums.chunks_mut(bands.len()).enumerate() {
+                block(first + row, 1).products::<V, 1, 1>(w, bands.clone(), sums);
+            }
         }
     }
 }
@@ -293,9 +295,9 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// The products, `ROWS` rows at a time.
+    /// The products of `MOST` rows or fewer, `ROWS` at a time.
     #[inline(always)]
-    fn products<V: Bytes, const ROWS: usize>(
+    fn products<V: Bytes, const ROWS: usize, const MOST: usize>(
         &self,
         w: &BitTiles,
         bands: Range<usize>,
@@ -320,7 +322,7 @@ impl Block<'_> {
                 .sum();
             sums.fill([encoding.offset() * sum - lifted; TILE_ROWS]);
         }
-        let mut tables = [[Tables([[0; 16]; 2]); BLOCK / TILE_COLUMNS]; BLOCK_ROWS];
+        let mut tables = [[Tables([[0; 16]; 2]); BLOCK / TILE_COLUMNS]; MOST];
         let tables = tables.as_flattened_mut();
         for start in (0..self.a.terms).step_by(BLOCK) {
             let terms = start..self.a.terms.min(start + BLOCK);

@@ -463,7 +463,9 @@ impl Operand {
             return;
         }
         let threads = rayon::current_num_threads();
-        if threads == 1 || rows * columns * self.columns < PARALLEL_MACS {
+        // Saturating: three such sizes may not fit 32 bits.
+        let macs = rows.saturating_mul(columns).saturating_mul(self.columns);
+        if threads == 1 || macs < PARALLEL_MACS {
             self.block_sums(range, other, 0..columns, |row, at, sums| {
                 write(row, 0..columns, sums, &mut out[at * columns..][..columns]);
             });
