@@ -1,31 +1,38 @@
-// What the built page costs and gives, measured in headless Chromium: `./dev bench [--json FILE]`.
+// What the built page costs and gives, measured in headless Chromium: `./dev bench [--quick] [--json FILE] [--svg FILE]`.
 // Ratios are of figures taken in turn in one run: these machines, like a visitor's, have other things to do.
+// `--quick` measures only what is promised: ratios between our kernels, and to other libraries.
 
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import { openEngine } from "./bench/engine.mjs";
+import { goalsChart, goalsTable, measureGoals, median } from "./bench/goals.mjs";
 import { BLANK, converse, DIST, launch, open, serve, SPEC } from "./browser/support.mjs";
 
-const { values: options } = parseArgs({ options: { json: { type: "string" } } });
+const FILES = { json: { type: "string" }, svg: { type: "string" } };
+const { values: options } = parseArgs({ options: { quick: { type: "boolean" }, ...FILES } });
 const THREADS = cpus().length;
 const mnist = Boolean(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null));
 const DATA = { type: "UseData", source: { kind: mnist ? "Mnist" : "Procedural" } };
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+/** The build with relaxed SIMD, which Chromium has. */
+const BUILD = "relaxed";
+const SHAPES = [[256, 1024, 1024], [100, 512, 512], [512, 784, 100]];
+const BIT_PAIRS = [[1, 1], [2, 1], [4, 1], [6, 1], [8, 1], [2, 2], [4, 4], [8, 8], [32, 32]];
 const round = (value, digits = 2) => Number(value.toFixed(digits));
 
 /** Bytes over the wire, gzipped, of the page and of each build of the engine. */
 async function sizes() {
-    const total = { page: 0, single: 0, threads: 0 };
+    const total = { page: 0, single: 0, threads: 0, relaxed: 0 };
     for (const file of await readdir(DIST, { recursive: true, withFileTypes: true })) {
         const path = join(file.parentPath ?? file.path, file.name);
         const [top, build] = path.slice(DIST.length).split("/");
         if (!file.isFile() || top === "data") continue;
         total[top === "engine" ? build : "page"] += gzipSync(await readFile(path)).length;
     }
-    return { ...total, visitWithoutThreads: total.page + total.single, visitWithThreads: total.page + total.threads };
+    return { ...total, visitWithoutThreads: total.page + total.single, visitWithThreads: total.page + total.threads, visitWithRelaxedSimd: total.page + total.relaxed };
 }
 
 async function talk(threads, messages, until) {
@@ -35,25 +42,25 @@ async function talk(threads, messages, until) {
     return heard;
 }
 
-/** Speeds of the kernels, and the ratios of the SIMD binary product to its twins and to the float one. */
+/** Speeds of all kernels and of products of several bit widths, in G multiply-accumulates a second: medians of runs in turn. */
 async function kernels(threads) {
-    const heard = await talk(threads, [{ type: "Benchmark" }], { type: "Benchmarked" });
-    const { rows } = heard.find(({ type }) => type === "Benchmarked");
-    const shapes = new Set(rows.map(({ shape }) => shape.join("x")));
-    return [...shapes].map((shape) => {
-        const ofShape = rows.filter((row) => row.shape.join("x") === shape);
-        const speeds = Object.fromEntries(ofShape.map(({ kernel, gigaMacsPerSecond }) => [kernel, gigaMacsPerSecond]));
-        const binary = speeds["popcount 2x4 simd128"];
-        return {
-            threads,
-            shape,
-            gigaMacsPerSecond: Object.fromEntries(Object.entries(speeds).map(([kernel, speed]) => [kernel, round(speed)])),
-            binarySimdToFloatSimd: round(binary / speeds["f32 4x8 simd128"]),
-            integerSimdToFloatSimd: round(speeds["i16 2x4 simd128"] / speeds["f32 4x8 simd128"]),
-            binarySimdToBinaryScalar: round(binary / speeds["popcount scalar"], 1),
-            binarySimdToBinaryU64: round(binary / speeds["popcount u64"]),
-        };
-    });
+    const engine = await openEngine(browser, server.url, { build: BUILD, threads });
+    const twins = threads > 1 ? [] : (await engine.kernels()).map((name) => [name, { kind: "kernel", name, a_bits: 1 }]);
+    const products = BIT_PAIRS.map(([a_bits, b_bits]) => [`${a_bits} x ${b_bits} bits`, { kind: "product", a_bits, b_bits }]);
+    const rows = SHAPES.flatMap((shape) => [...twins, ...products].map(([name, subject]) => ({ name, subject: { ...subject, shape }, speeds: [] })));
+    for (let round = 0; round < 5; round++) {
+        for (const row of rows) {
+            const { milliseconds, macs } = await engine.measure(row.subject, 10);
+            row.speeds.push(macs / milliseconds / 1e6);
+        }
+    }
+    await engine.close();
+    return rows.map(({ name, subject, speeds }) => ({
+        threads,
+        shape: subject.shape.join("x"),
+        name,
+        gigaMacsPerSecond: round(median(speeds)),
+    }));
 }
 
 /** Images trained a second: the median of what the engine says over 600 steps. */
@@ -113,20 +120,6 @@ async function accuracy() {
     return { epoch5: round(100 * after(5)), epoch8: round(100 * after(8)) };
 }
 
-const browser = await launch();
-const server = await serve({ isolated: true });
-const plain = await serve();
-const report = {
-    date: new Date().toISOString().slice(0, 10),
-    browser: `Chromium ${browser.version()}`,
-    machine: `${cpus().length} x ${cpus()[0].model}`,
-    gzippedBytes: await sizes(),
-    starts: [await starts(1), await starts(THREADS)],
-    kernels: [...(await kernels(1)), ...(await kernels(THREADS))],
-    trainingData: mnist ? "MNIST" : "procedural digits",
-    training: [],
-    pauses: [await pauses(1), await pauses(THREADS)],
-};
 const ALL_INTEGER = {
     gradient_bits: 6,
     normalization: "shift-batch-norm",
@@ -134,17 +127,44 @@ const ALL_INTEGER = {
     learning_rate_scale: "glorot",
     learning_rate: 1 / 64,
 };
-for (const [name, settings] of [
+const TRAININGS = [
     ...[1, 2, 4, 8, 32].map((bits) => [`${bits} bits`, { weight_bits: bits, activation_bits: bits }]),
     ["1 bit, 6-bit gradients", { gradient_bits: 6 }],
     ["all-integer", ALL_INTEGER],
-]) {
-    for (const threads of [1, THREADS]) report.training.push(await training(threads, name, settings));
-}
-if (mnist) report.mnistTestAccuracy = await accuracy();
+];
+
+const browser = await launch();
+const server = await serve({ isolated: true });
+const plain = await serve();
+const goals = await measureGoals(browser, server.url, { build: BUILD, note: (text) => console.error(text) });
+console.log(goalsTable(goals));
+const report = {
+    date: new Date().toISOString().slice(0, 10),
+    browser: `Chromium ${browser.version()}`,
+    machine: `${cpus().length} x ${cpus()[0].model}`,
+    ...goals,
+};
+if (options.svg) await writeFile(options.svg, goalsChart(goals));
+if (!options.quick) Object.assign(report, await everything());
 await browser.close();
 await server.close();
 await plain.close();
-
-console.log(JSON.stringify(report, null, 4));
+if (!options.quick) console.log(JSON.stringify(report, null, 4));
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 4)}\n`);
+
+/** What a visit costs and gives. */
+async function everything() {
+    const report = {
+        gzippedBytes: await sizes(),
+        starts: [await starts(1), await starts(THREADS)],
+        kernels: [...(await kernels(1)), ...(await kernels(THREADS))],
+        trainingData: mnist ? "MNIST" : "procedural digits",
+        training: [],
+        pauses: [await pauses(1), await pauses(THREADS)],
+    };
+    for (const [name, settings] of TRAININGS) {
+        for (const threads of [1, THREADS]) report.training.push(await training(threads, name, settings));
+    }
+    if (mnist) report.mnistTestAccuracy = await accuracy();
+    return report;
+}

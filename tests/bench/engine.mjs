@@ -2,10 +2,7 @@
 
 import { BLANK, open } from "../browser/support.mjs";
 
-/**
- * Starts an engine of `build` ("single", "threads", "relaxed") with `threads` threads.
- * `measure(subject, milliseconds)`: what a run takes in milliseconds, and its multiply-accumulates.
- */
+/** Starts an engine of `build` ("single", "threads", "relaxed") with `threads` threads. */
 export async function openEngine(browser, url, { build, threads }) {
     const page = await open(browser, url + BLANK);
     await page.evaluate(
@@ -17,15 +14,22 @@ export async function openEngine(browser, url, { build, threads }) {
             }),
         { build, threads },
     );
-    const measure = (subject, milliseconds = 60) =>
+    const ask = (message, answer) =>
         page.evaluate(
-            (message) =>
+            ([message, answer]) =>
                 new Promise((resolve, reject) => {
-                    window.engine.onmessage = ({ data }) => data.type === "Measured" && resolve(data);
+                    window.engine.onmessage = ({ data }) => data.type === answer && resolve(data);
                     window.engine.onerror = ({ message }) => reject(new Error(message));
                     window.engine.postMessage(message);
                 }),
-            { type: "Measure", subject, milliseconds },
+            [message, answer],
         );
-    return { measure, page, close: () => page.context().close() };
+    return {
+        /** What a run takes in milliseconds, the mean over `milliseconds` or more, and its multiply-accumulates. */
+        measure: (subject, milliseconds = 60) => ask({ type: "Measure", subject, milliseconds }, "Measured"),
+        /** The names of the kernels. */
+        kernels: async () => (await ask({ type: "ListKernels" }, "Kernels")).names,
+        page,
+        close: () => page.context().close(),
+    };
 }

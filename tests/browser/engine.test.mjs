@@ -30,7 +30,7 @@ test("on an isolated page it has a thread for each core, up to eight", async () 
 });
 
 test("on an isolated page it can be asked for one thread", async () => {
-    const host = { isolated: true, without: (path) => path.startsWith("engine/threads/") };
+    const host = { isolated: true, without: (path) => /^engine\/(threads|relaxed)\//.test(path) };
     assert.deepEqual(await firstMessageFrom(host, "worker.js?threads=1"), { type: "Ready", threads: 1 });
 });
 
@@ -39,7 +39,7 @@ test("on a page that is not isolated it has one thread", async () => {
 });
 
 test("where the threads cannot start it has one thread", async () => {
-    const host = { isolated: true, without: (path) => path.startsWith("engine/threads/snippets/") };
+    const host = { isolated: true, without: (path) => /^engine\/(threads|relaxed)\/snippets\//.test(path) };
     assert.deepEqual(await firstMessageFrom(host, "worker.js?threads=2"), { type: "Ready", threads: 1 });
 });
 

@@ -87,6 +87,9 @@ export function launch(flags = []) {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            // Pages in the background are no slower than the one in front.
+            "--disable-renderer-backgrounding",
+            "--disable-backgrounding-occluded-windows",
             ...flags,
         ],
     });

@@ -5,17 +5,22 @@
 //! How a team works: the ticket says which items of a job are left. Who takes one off it, in one exchange, has that
 //! item, and the job is not over, nor its function gone, before the item is done. The leader takes the first that is
 //! left, the others the last: so they mostly come to the same rows as in the job before, which lie in their own cache.
+//! Who waits for longer than the gaps in a step last goes to sleep, and leaves the core to who has work.
 
 use std::cell::{Cell, UnsafeCell};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 /// Numbers that are worth handing out: a few microseconds of work.
 const PIECE: usize = 1 << 12;
-/// Turns of waiting after which a thread lets others have its core.
-const PATIENCE: u32 = 10_000;
+/// Turns of waiting before a thread goes to sleep: some 50 microseconds. A turn has no pause on wasm.
+const PATIENCE: u32 = if cfg!(target_family = "wasm") {
+    20_000
+} else {
+    1_000
+};
 
 type Job<'a> = &'a (dyn Fn(usize) + Sync);
 
@@ -28,6 +33,10 @@ struct Team {
     /// Whether an item of a job ended in a panic.
     failed: AtomicBool,
     closed: AtomicBool,
+    /// How many threads sleep, or are about to, until the bell rings.
+    sleepers: AtomicU32,
+    bed: Mutex<()>,
+    bell: Condvar,
     job: UnsafeCell<Option<Job<'static>>>,
 }
 
@@ -52,6 +61,9 @@ pub fn team<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         done: AtomicU32::new(0),
         failed: AtomicBool::new(false),
         closed: AtomicBool::new(false),
+        sleepers: AtomicU32::new(0),
+        bed: Mutex::new(()),
+        bell: Condvar::new(),
         job: UnsafeCell::new(None),
     };
     rayon::scope(|scope| {
@@ -60,7 +72,8 @@ pub fn team<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         }
         let _closing = OnDrop(|| {
             LED.set(None);
-            team.closed.store(true, Ordering::Release);
+            team.closed.store(true, Ordering::SeqCst);
+            team.ring();
         });
         LED.set(Some(&team));
         work()
@@ -126,12 +139,10 @@ impl Team {
         // function, which waits until all items are done.
         unsafe { *self.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job)) };
         self.done.store(0, Ordering::Relaxed);
-        self.ticket.store(u64::from(count), Ordering::Release);
+        self.ticket.store(u64::from(count), Ordering::SeqCst);
+        self.ring();
         while self.take_item(true) {}
-        let mut turns = 0;
-        while self.done.load(Ordering::Acquire) < count {
-            wait(&mut turns);
-        }
+        self.wait_until(|| self.done.load(Ordering::SeqCst) == count);
         assert!(
             !self.failed.load(Ordering::Relaxed),
             "another thread panicked"
@@ -140,23 +151,52 @@ impl Team {
 
     /// Does items of jobs until the team is closed.
     fn follow(&self) {
-        let mut turns = 0;
-        while !self.closed.load(Ordering::Acquire) {
-            if self.take_item(false) {
-                turns = 0;
-            } else {
-                wait(&mut turns);
+        let is_closed = || self.closed.load(Ordering::SeqCst);
+        while !is_closed() {
+            if !self.take_item(false) {
+                self.wait_until(|| is_closed() || self.items_left().is_some());
             }
         }
     }
 
+    /// Waits awake for a while, then asleep.
+    fn wait_until(&self, is_so: impl Fn() -> bool) {
+        for _ in 0..PATIENCE {
+            if is_so() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Counted before the last look: who changes something looks for sleepers after.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while !is_so() {
+            bed = self.bell.wait(bed).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Wakes who sleeps, after something has changed.
+    fn ring(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(self.bed.lock());
+            self.bell.notify_all();
+        }
+    }
+
+    /// The first item that is left and the end of those.
+    fn items_left(&self) -> Option<(usize, usize)> {
+        let ticket = self.ticket.load(Ordering::SeqCst);
+        let (first, end) = ((ticket >> 32) as usize, ticket as u32 as usize);
+        (first < end).then_some((first, end))
+    }
+
     /// Takes the first or the last item that is left, if one is, and does it.
     fn take_item(&self, is_leader: bool) -> bool {
-        let ticket = self.ticket.load(Ordering::Acquire);
-        let (first, end) = ((ticket >> 32) as usize, ticket as u32 as usize);
-        if first == end {
+        let Some((first, end)) = self.items_left() else {
             return false;
-        }
+        };
+        let ticket = (first as u64) << 32 | end as u64;
         let (item, rest) = if is_leader {
             (first, ticket + (1 << 32))
         } else {
@@ -164,12 +204,13 @@ impl Team {
         };
         let taken = self
             .ticket
-            .compare_exchange(ticket, rest, Ordering::AcqRel, Ordering::Relaxed);
+            .compare_exchange(ticket, rest, Ordering::SeqCst, Ordering::Relaxed);
         if taken.is_ok() {
             BUSY.set(true);
             let finished = OnDrop(|| {
                 BUSY.set(false);
-                self.done.fetch_add(1, Ordering::Release);
+                self.done.fetch_add(1, Ordering::SeqCst);
+                self.ring();
             });
             let failing = OnDrop(|| self.failed.store(true, Ordering::Relaxed));
             // SAFETY: this thread has an item of the job, so the leader waits and does not write.
@@ -180,15 +221,6 @@ impl Team {
             drop(finished);
         }
         true
-    }
-}
-
-fn wait(turns: &mut u32) {
-    *turns += 1;
-    if *turns < PATIENCE {
-        std::hint::spin_loop();
-    } else {
-        std::thread::yield_now();
     }
 }
 

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::{Array, Promise, Uint8Array};
-use qnn_core::measure::Operation;
+use qnn_core::measure::{Operation, kernel_names};
 use qnn_core::threads;
 use qnn_protocol::{Choice, FromEngine, Subject, ToEngine};
 use serde::Serialize;
@@ -32,7 +32,7 @@ pub fn start(threads: u32) {
         session: RefCell::new(Session::default()),
         working: Cell::new(false),
         load: Cell::new(0),
-        measured: RefCell::new(None),
+        measured: RefCell::default(),
     });
     let listening = engine.clone();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -61,8 +61,8 @@ struct Engine {
     working: Cell<bool>,
     /// Counts the loads of data begun: an older one that is still on its way has been overtaken.
     load: Cell<u32>,
-    /// What was timed last.
-    measured: RefCell<Option<(Subject, Operation)>>,
+    /// What was timed.
+    measured: RefCell<Vec<(Subject, Operation)>>,
 }
 
 impl Engine {
@@ -86,6 +86,9 @@ impl Engine {
                     }
                 });
             }
+            Some(Request::ListKernels) => post(&FromEngine::Kernels {
+                names: kernel_names().into_iter().map(str::to_owned).collect(),
+            }),
             Some(Request::Measure(subject, milliseconds)) => {
                 post(&self.measure(subject, milliseconds))
             }
@@ -102,10 +105,12 @@ impl Engine {
         spawn_local(async move {
             let slices = Slices::new();
             while self.session.borrow().has_work() {
-                let mut session = self.session.borrow_mut();
-                let session = &mut *session;
-                // With all threads awake, so that not every product wakes them and waits for them.
-                threads::team(|| session.work(&now));
+                {
+                    let mut session = self.session.borrow_mut();
+                    let session = &mut *session;
+                    // With all threads awake, so that not every product wakes them and waits for them.
+                    threads::team(|| session.work(&now));
+                }
                 self.flush();
                 slices.pause().await;
             }
@@ -113,28 +118,24 @@ impl Engine {
         });
     }
 
-    /// Times a subject; the one last timed is kept ready.
+    /// Times a subject. All are kept ready, for those who time several in turn.
     fn measure(&self, subject: Subject, milliseconds: f64) -> FromEngine {
         let mut measured = self.measured.borrow_mut();
-        let ready = measured.take().filter(|(last, _)| *last == subject);
-        let prepared = ready.map_or_else(
-            || {
-                let mut operation = subject.prepare(Choice::default()).ok()?;
-                threads::team(|| operation.run());
-                Some((subject, operation))
-            },
-            Some,
-        );
-        *measured = prepared;
-        let Some((_, operation)) = &mut *measured else {
+        if !measured.iter().any(|(ready, _)| *ready == subject)
+            && let Ok(mut operation) = subject.prepare(Choice::default())
+        {
+            threads::team(|| operation.run());
+            measured.push((subject.clone(), operation));
+        }
+        let ready = measured.iter_mut().find(|(ready, _)| *ready == subject);
+        let Some((_, operation)) = ready else {
             return FromEngine::Measured {
                 milliseconds: None,
                 macs: 0.0,
             };
         };
-        let taken = threads::team(|| operation.time(&now, milliseconds));
         FromEngine::Measured {
-            milliseconds: Some(taken),
+            milliseconds: Some(threads::team(|| operation.time(&now, milliseconds))),
             macs: operation.macs,
         }
     }

@@ -38,6 +38,7 @@ const MAX_WIDE_WEIGHTS: usize = 16_000_000;
 pub enum Request {
     Load(DataSource),
     Measure(Subject, f64),
+    ListKernels,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -148,6 +149,7 @@ impl Session {
                 }
             }
             ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
+            ToEngine::ListKernels => return Some(Request::ListKernels),
             ToEngine::Measure {
                 subject,
                 milliseconds,

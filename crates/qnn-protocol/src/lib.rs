@@ -35,6 +35,8 @@ pub enum ToEngine {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
+    /// Asks for the names of all kernels; answered by `Kernels`.
+    ListKernels,
     /// Times something once more, for `milliseconds` or more; answered by `Measured`.
     Measure { subject: Subject, milliseconds: f64 },
 }
@@ -110,6 +112,8 @@ pub enum FromEngine {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
+    /// The kernels of this build on this machine, each operation's from the reference to the fastest.
+    Kernels { names: Vec<String> },
     /// What a run of the subject took, on average; `None` where it cannot be timed.
     Measured {
         milliseconds: Option<f64>,

@@ -547,7 +547,9 @@ impl App {
                 }
             }
             // Checkpoints come apart from the messages, and benchmarks are never asked for.
-            FromEngine::Checkpoint { .. } | FromEngine::Measured { .. } => {}
+            FromEngine::Checkpoint { .. }
+            | FromEngine::Measured { .. }
+            | FromEngine::Kernels { .. } => {}
         }
     }
 

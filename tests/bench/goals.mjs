@@ -1,0 +1,171 @@
+// What the project promises of its speed: our engine and other libraries in the same browser, taken in turn. Each row is
+// a ratio, the median over the rounds with its quartiles, beside its goal.
+
+import { SPEC } from "../browser/support.mjs";
+import { openEngine } from "./engine.mjs";
+import { openPeers, SUBJECTS } from "./peers.mjs";
+
+const SMALL = { ...SPEC, gradient_bits: 6 };
+const LARGE = { ...SPEC, hidden: [4096, 4096, 4096] };
+const FLOAT = { weight_bits: 32, activation_bits: 32, gradient_bits: 32 };
+const SHAPE = [256, 1024, 1024];
+const product = (a_bits, b_bits, shape = SHAPE) => ({ kind: "product", shape, a_bits, b_bits });
+const step = (spec) => ({ kind: "step", spec });
+
+/** What our engine is timed on: subject and threads. */
+const OURS = {
+    binary: [product(1, 1), 1],
+    float: [product(32, 32), 1],
+    fourBits: [product(4, 1), 1],
+    limit: [{ kind: "in-register", name: "lookup" }, 1],
+    floatCube: [product(32, 32, [1024, 1024, 1024]), 2],
+    answerLarge: [{ kind: "answer", spec: LARGE, images: 1 }, 2],
+    answersLarge: [{ kind: "answer", spec: LARGE, images: 256 }, 2],
+    answerSmall: [{ kind: "answer", spec: SPEC, images: 1 }, 1],
+    step100: [step(SMALL), 2],
+    step100OneThread: [step(SMALL), 1],
+    step1000: [step({ ...SMALL, batch_size: 1000 }), 2],
+    floatStep100: [step({ ...SPEC, ...FLOAT }), 2],
+};
+
+export const quantile = (values, share) => values.toSorted((a, b) => a - b)[Math.floor(share * (values.length - 1) + 0.5)];
+export const median = (values) => quantile(values, 0.5);
+
+/**
+ * Measures everything `rounds` times in turn. Gives `goals`, a row for each promise, `figures`, the median milliseconds
+ * of everything, and the peers that were `skipped`.
+ */
+export async function measureGoals(browser, url, { build, rounds = 7, note = () => {} }) {
+    const peers = await openPeers(browser);
+    const engines = { 1: await openEngine(browser, url, { build, threads: 1 }), 2: await openEngine(browser, url, { build, threads: 2 }) };
+    const names = await engines[1].kernels();
+    const ours = Object.entries(OURS).map(([key, [subject, threads]]) => {
+        // The fastest twin of the lookup kernel is the last.
+        const named = subject.name ? { ...subject, name: names.findLast((name) => name.startsWith(subject.name)) } : subject;
+        return { key, threads, measure: () => engines[threads].measure(named), times: [], macs: 0 };
+    });
+    const others = peers.contenders.map((contender) => ({ ...contender, times: [] }));
+    for (let round = 0; round < rounds; round++) {
+        note(`Round ${round + 1} of ${rounds}`);
+        for (const own of ours) {
+            const { milliseconds, macs } = await own.measure();
+            own.times.push(milliseconds);
+            own.macs = macs;
+        }
+        for (const other of others) other.times.push(await other.measure());
+    }
+    const own = Object.fromEntries(ours.map((own) => [own.key, own]));
+    const best = (subject, precision = () => true) => {
+        const candidates = others.filter((other) => other.subject === subject && precision(other.precision));
+        return candidates.toSorted((a, b) => median(a.times) - median(b.times))[0];
+    };
+    const isFloat = (precision) => precision === "f32";
+    const isInteger = (precision) => precision === "int8";
+    const speed = (own) => own.times.map((milliseconds) => own.macs / milliseconds);
+    /** A row: how many times as long `slower` takes as `faster`, round by round. */
+    const row = (what, faster, slower, goal, atMost = false) => {
+        const ratios = slower.times.map((milliseconds, round) => milliseconds / faster.times[round]);
+        return judge(what, ratios, goal, atMost, slower.peer && `${slower.peer}, ${slower.precision}, ${slower.threads} threads`);
+    };
+    const judge = (what, ratios, goal, atMost, against) => {
+        const ratio = median(ratios);
+        return {
+            what,
+            against,
+            ratio: round(ratio),
+            spread: [quantile(ratios, 0.25), quantile(ratios, 0.75)].map(round),
+            goal: `${atMost ? "at most" : "at least"} ${goal}`,
+            met: atMost ? ratio <= goal : ratio >= goal,
+        };
+    };
+    const inImages = (own, images) => ({ ...own, times: own.times.map((milliseconds) => milliseconds / images) });
+    const goals = [
+        row("binary product 256x1024x1024, 1 thread, to our float32 product", own.binary, own.float, 7),
+        judge("the same, share of its in-register limit", speed(own.binary).map((speed_, round) => speed_ / speed(own.limit)[round]), 0.7, false),
+        row("float32 product 1024x1024x1024, 2 threads, to the best peer's", own.floatCube, best(SUBJECTS.product), 0.9),
+        row("time of 1-bit weights by 4-bit activations, to 1-bit activations", own.binary, own.fourBits, 1.3, true),
+        row("784-4096-4096-4096-10, 1-bit, 1 image, to the best peer", own.answerLarge, best(SUBJECTS.answerLarge), 15),
+        row("the same, 256 images, to the best peer in float32", own.answersLarge, best(SUBJECTS.answersLarge, isFloat), 10),
+        row("the same, 256 images, to the best peer in int8", own.answersLarge, best(SUBJECTS.answersLarge, isInteger), 5),
+        row("784-512-512-10, 1-bit, 1 image, to the best peer", own.answerSmall, best(SUBJECTS.answerSmall), 6),
+        row("training step, batch 100, 1/1/6 bits, to the best peer's float32", own.step100, best(SUBJECTS.trainSmallBatch), 5),
+        row("the same, batch 1000", own.step1000, best(SUBJECTS.trainLargeBatch), 4),
+        row("training step, batch 100, 1/1/6 bits, to our float32 step", own.step100, own.floatStep100, 3),
+        row("the same 1/1/6-bit step, 1 thread to 2", own.step100, own.step100OneThread, 1.8),
+    ];
+    // Half a gigabyte for the optimizer's state: measured last, in an engine of its own.
+    await peers.close();
+    const epoch = await openEngine(browser, url, { build, threads: 2 });
+    const { milliseconds } = await epoch.measure(step({ ...LARGE, gradient_bits: 6 }), 2000);
+    await Promise.all([epoch, engines[1], engines[2]].map((engine) => engine.close()));
+    const epochSeconds = round((milliseconds * 600) / 1000);
+    const figures = [
+        ...ours.map(({ key, threads, times, macs }) => ({
+            contender: "this engine",
+            subject: key,
+            threads,
+            milliseconds: Number(median(times).toPrecision(4)),
+            ...(macs && { gigaMacsPerSecond: round(macs / median(times) / 1e6) }),
+        })),
+        ...others.map(({ peer, backend, threads, precision, subject, times }) => ({
+            contender: `${peer}, ${backend}`,
+            subject,
+            precision,
+            threads,
+            milliseconds: Number(median(times).toPrecision(4)),
+        })),
+    ];
+    return {
+        goals,
+        epochOf4096Seconds: epochSeconds,
+        trainingImagesPerSecond: {
+            batch100: Math.round(1000 / median(inImages(own.step100, 100).times)),
+            batch1000: Math.round(1000 / median(inImages(own.step1000, 1000).times)),
+        },
+        figures,
+        skipped: peers.skipped,
+    };
+}
+
+const round = (value) => Number(value.toPrecision(3));
+
+/** The rows as text. */
+export function goalsTable({ goals, epochOf4096Seconds, skipped }) {
+    const lines = goals.map(({ what, against, ratio, spread, goal, met }) =>
+        [met ? "met   " : "MISSED", String(ratio).padStart(6), `(${spread.join(" to ")})`.padEnd(16), goal.padEnd(13), what, against && `[${against}]`]
+            .filter(Boolean)
+            .join("  "),
+    );
+    return [
+        ...lines,
+        `An epoch of 784-4096-4096-4096-10, 60,000 images, batch 100, 2 threads: ${epochOf4096Seconds} s (aim: under 60)`,
+        ...skipped.map(({ peer, reason }) => `Not measured: ${peer}: ${reason}`),
+    ].join("\n");
+}
+
+/** The rows as a chart: how far each ratio is from its goal, in steps of two. */
+export function goalsChart({ goals }) {
+    const [left, width, height] = [470, 300, 26];
+    const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+    const rows = goals.map(({ what, ratio, goal, met }, index) => {
+        const wanted = Number(goal.split(" ").at(-1));
+        const ahead = Math.log2(goal.startsWith("at most") ? wanted / ratio : ratio / wanted);
+        const length = Math.min(Math.abs(ahead), 2) * (width / 4);
+        const y = 30 + index * height;
+        const x = left + width / 2 - (ahead < 0 ? length : 0);
+        return [
+            `<text x="${left - 8}" y="${y + 15}" text-anchor="end">${escape(what)}</text>`,
+            `<rect x="${x}" y="${y + 3}" width="${Math.max(length, 1)}" height="16" class="${met ? "met" : "missed"}"/>`,
+            `<text x="${left + width + 8}" y="${y + 15}">${ratio} (goal: ${escape(goal)})</text>`,
+        ].join("\n");
+    });
+    const bottom = 30 + goals.length * height;
+    return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + 200} ${bottom + 8}" font-family="sans-serif" font-size="13">
+<style>text { fill: #333 } line { stroke: #999 } .met { fill: #2a7d4f } .missed { fill: #b5472f }
+@media (prefers-color-scheme: dark) { text { fill: #ddd } }</style>
+<text x="${left + width / 2}" y="18" text-anchor="middle">half the goal - the goal - twice the goal</text>
+<line x1="${left + width / 2}" y1="26" x2="${left + width / 2}" y2="${bottom}"/>
+${rows.join("\n")}
+</svg>
+`;
+}
