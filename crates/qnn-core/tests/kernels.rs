@@ -106,7 +106,7 @@ fn lookup_products_agree_with_the_reference() {
                 for w_row in 0..w_rows {
                     let terms =
                         (0..terms).map(|term| i32::from(a.row(row)[term]) * w.get(w_row, term));
-                    assert_eq!(products[0].1[row * w_rows + w_row], terms.sum());
+                    assert_eq!(products[0].1[row * w_rows + w_row], terms.sum::<i32>());
                 }
             }
         },
