@@ -1,5 +1,5 @@
 //! The worker that trains: it owns the data, the network and the thread pool, and talks to the page by messages
-//! only. Built twice, with threads and without; `www/worker.js` chooses. This file is the browser's side of it;
+//! only. Built without threads, with them, and with relaxed SIMD too; `www/worker.js` chooses. This file is the browser's side of it;
 //! what the messages do is `session`, where data comes from is `load`.
 
 mod load;
