@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { openEngine } from "./bench/engine.mjs";
-import { goalsChart, goalsTable, measureGoals, median } from "./bench/goals.mjs";
+import { goalsChart, goalsTable, measureGoals } from "./bench/goals.mjs";
+import { median } from "./bench/statistics.mjs";
 import { BLANK, converse, DIST, launch, open, serve, SPEC } from "./browser/support.mjs";
 
 const FILES = { json: { type: "string" }, svg: { type: "string" } };

@@ -4,6 +4,7 @@
 import { SPEC } from "../browser/support.mjs";
 import { openEngine } from "./engine.mjs";
 import { openPeers, SUBJECTS } from "./peers.mjs";
+import { median, quantile } from "./statistics.mjs";
 
 const SMALL = { ...SPEC, gradient_bits: 6 };
 const LARGE = { ...SPEC, hidden: [4096, 4096, 4096] };
@@ -27,9 +28,6 @@ const OURS = {
     step1000: [step({ ...SMALL, batch_size: 1000 }), 2],
     floatStep100: [step({ ...SPEC, ...FLOAT }), 2],
 };
-
-export const quantile = (values, share) => values.toSorted((a, b) => a - b)[Math.floor(share * (values.length - 1) + 0.5)];
-export const median = (values) => quantile(values, 0.5);
 
 /**
  * Measures everything `rounds` times in turn. Gives `goals`, a row for each promise, `figures`, the median milliseconds
@@ -74,14 +72,14 @@ export async function measureGoals(browser, url, { build, rounds = 7, note = () 
             against,
             ratio: round(ratio),
             spread: [quantile(ratios, 0.25), quantile(ratios, 0.75)].map(round),
-            goal: `${atMost ? "at most" : "at least"} ${goal}`,
+            goal,
+            atMost,
             met: atMost ? ratio <= goal : ratio >= goal,
         };
     };
-    const inImages = (own, images) => ({ ...own, times: own.times.map((milliseconds) => milliseconds / images) });
     const goals = [
         row("binary product 256x1024x1024, 1 thread, to our float32 product", own.binary, own.float, 7),
-        judge("the same, share of its in-register limit", speed(own.binary).map((speed_, round) => speed_ / speed(own.limit)[round]), 0.7, false),
+        judge("the same, share of its in-register limit", speed(own.binary).map((reached, round) => reached / speed(own.limit)[round]), 0.7, false),
         row("float32 product 1024x1024x1024, 2 threads, to the best peer's", own.floatCube, best(SUBJECTS.product), 0.9),
         row("time of 1-bit weights by 4-bit activations, to 1-bit activations", own.binary, own.fourBits, 1.3, true),
         row("784-4096-4096-4096-10, 1-bit, 1 image, to the best peer", own.answerLarge, best(SUBJECTS.answerLarge), 15),
@@ -119,8 +117,8 @@ export async function measureGoals(browser, url, { build, rounds = 7, note = () 
         goals,
         epochOf4096Seconds: epochSeconds,
         trainingImagesPerSecond: {
-            batch100: Math.round(1000 / median(inImages(own.step100, 100).times)),
-            batch1000: Math.round(1000 / median(inImages(own.step1000, 1000).times)),
+            batch100: Math.round(100_000 / median(own.step100.times)),
+            batch1000: Math.round(1_000_000 / median(own.step1000.times)),
         },
         figures,
         skipped: peers.skipped,
@@ -129,13 +127,15 @@ export async function measureGoals(browser, url, { build, rounds = 7, note = () 
 
 const round = (value) => Number(value.toPrecision(3));
 
+const goalText = ({ goal, atMost }) => `${atMost ? "at most" : "at least"} ${goal}`;
+
 /** The rows as text. */
 export function goalsTable({ goals, epochOf4096Seconds, skipped }) {
-    const lines = goals.map(({ what, against, ratio, spread, goal, met }) =>
-        [met ? "met   " : "MISSED", String(ratio).padStart(6), `(${spread.join(" to ")})`.padEnd(16), goal.padEnd(13), what, against && `[${against}]`]
-            .filter(Boolean)
-            .join("  "),
-    );
+    const lines = goals.map((row) => {
+        const { what, against, ratio, spread, met } = row;
+        const cells = [met ? "met   " : "MISSED", String(ratio).padStart(6), `(${spread.join(" to ")})`.padEnd(16)];
+        return [...cells, goalText(row).padEnd(13), what, against && `[${against}]`].filter(Boolean).join("  ");
+    });
     return [
         ...lines,
         `An epoch of 784-4096-4096-4096-10, 60,000 images, batch 100, 2 threads: ${epochOf4096Seconds} s (aim: under 60)`,
@@ -147,16 +147,16 @@ export function goalsTable({ goals, epochOf4096Seconds, skipped }) {
 export function goalsChart({ goals }) {
     const [left, width, height] = [470, 300, 26];
     const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
-    const rows = goals.map(({ what, ratio, goal, met }, index) => {
-        const wanted = Number(goal.split(" ").at(-1));
-        const ahead = Math.log2(goal.startsWith("at most") ? wanted / ratio : ratio / wanted);
+    const rows = goals.map((row, index) => {
+        const { what, ratio, goal, atMost, met } = row;
+        const ahead = Math.log2(atMost ? goal / ratio : ratio / goal);
         const length = Math.min(Math.abs(ahead), 2) * (width / 4);
         const y = 30 + index * height;
         const x = left + width / 2 - (ahead < 0 ? length : 0);
         return [
             `<text x="${left - 8}" y="${y + 15}" text-anchor="end">${escape(what)}</text>`,
             `<rect x="${x}" y="${y + 3}" width="${Math.max(length, 1)}" height="16" class="${met ? "met" : "missed"}"/>`,
-            `<text x="${left + width + 8}" y="${y + 15}">${ratio} (goal: ${escape(goal)})</text>`,
+            `<text x="${left + width + 8}" y="${y + 15}">${ratio} (goal: ${goalText(row)})</text>`,
         ].join("\n");
     });
     const bottom = 30 + goals.length * height;

@@ -7,6 +7,7 @@ import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { BLANK, launch, open, serve } from "../browser/support.mjs";
 import { parse, SUBJECTS } from "./peers/subjects.js";
+import { quantile } from "./statistics.mjs";
 
 export { SUBJECTS };
 
@@ -114,16 +115,16 @@ async function main(rounds = 5) {
         const rows = contenders
             .filter((contender) => contender.subject === subject)
             .map((contender) => {
-                const sorted = times.get(contender).toSorted((a, b) => a - b);
-                const median = sorted[sorted.length >> 1];
-                return { ...contender, median, best: sorted[0], spread: (sorted.at(-1) - sorted[0]) / median };
+                const own = times.get(contender);
+                const [best, middle, worst] = [0, 0.5, 1].map((share) => quantile(own, share));
+                return { ...contender, middle, best, spread: (worst - best) / middle };
             })
-            .toSorted((a, b) => a.median - b.median);
+            .toSorted((a, b) => a.middle - b.middle);
         console.log(`\n${subject}`);
-        for (const { peer, backend, threads, precision, median, best, spread } of rows) {
+        for (const { peer, backend, threads, precision, middle, best, spread } of rows) {
             const cells = [peer.padEnd(24), backend.padEnd(6), `${threads} thr`, precision.padEnd(5)];
-            const middle = `${figure(subject, median).padStart(14)} ±${Math.round(50 * spread)} %`;
-            console.log(`  ${cells.join(" ")} ${middle.padEnd(22)} best ${figure(subject, best)}`);
+            const usual = `${figure(subject, middle).padStart(14)} ±${Math.round(50 * spread)} %`;
+            console.log(`  ${cells.join(" ")} ${usual.padEnd(22)} best ${figure(subject, best)}`);
         }
     }
     for (const { peer, reason } of skipped) console.log(`\nskipped: ${peer}: ${reason}`);

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::bits::{BitMatrix, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
 use crate::data::{Images, TrainingData};
 use crate::kernels::{
-    BinaryKernel, Choice, Costs, FloatView, IntegerKernel, Integers, LookupKernel, Method,
-    binary_kernels, binary_product_with, float_kernels, float_product_with, integer_kernels,
-    integer_product_with, lookup_kernels, lookup_product_with,
+    BinaryKernel, Choice, FloatView, IntegerKernel, Integers, LookupKernel, Method, binary_kernels,
+    binary_product_with, float_kernels, float_product_with, integer_kernels, integer_product_with,
+    lookup_kernels, lookup_product_with,
 };
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
@@ -66,13 +66,20 @@ pub struct Operation {
 }
 
 impl Operation {
+    fn new(macs: f64, run: impl FnMut() + Send + 'static) -> Operation {
+        Operation {
+            run: Box::new(run),
+            macs,
+        }
+    }
+
     /// Runs it once.
     pub fn run(&mut self) {
         (self.run)();
     }
 
     /// Milliseconds of a run, the mean of runs for `least` milliseconds or more by the clock `now`.
-    pub fn time(&mut self, now: &(dyn Fn() -> f64 + Sync), least: f64) -> f64 {
+    pub fn time(&mut self, now: &dyn Fn() -> f64, least: f64) -> f64 {
         let begun = now();
         let mut runs = 0.0;
         loop {
@@ -141,15 +148,6 @@ impl Subject {
     }
 }
 
-impl Operation {
-    fn new(macs: f64, run: impl FnMut() + Send + 'static) -> Operation {
-        Operation {
-            run: Box::new(run),
-            macs,
-        }
-    }
-}
-
 /// Numbers that look random.
 fn noise(count: usize, salt: u32) -> impl Iterator<Item = u32> {
     (0..count as u32).map(move |index| {
@@ -193,7 +191,8 @@ fn quantizer(bits: Bits) -> Quantizer {
 }
 
 fn macs((rows, columns, terms): (usize, usize, usize)) -> f64 {
-    (rows * columns * terms) as f64
+    // Three such sizes may not fit 32 bits.
+    rows as f64 * columns as f64 * terms as f64
 }
 
 fn product(shape: (usize, usize, usize), a_bits: Bits, b_bits: Bits, choice: Choice) -> Operation {
@@ -226,9 +225,9 @@ fn kernel(
     let (rows, columns, terms) = shape;
     let signs =
         |rows: usize, salt: u32| BitMatrix::from_signs(rows, terms, &values(rows * terms, salt));
-    let mut sums = vec![0; rows * columns];
     if let Some(kernel) = find(binary_kernels(), name, |kernel: &BinaryKernel| kernel.name) {
         let (a, b) = (signs(rows, 1), signs(columns, 7));
+        let mut sums = vec![0; rows * columns];
         return Ok(Operation::new(macs(shape), move || {
             binary_product_with(kernel, a.view(), b.view(), 1, &mut sums);
         }));
@@ -241,6 +240,7 @@ fn kernel(
                 *sign = if b.get(row, column) { 1 } else { -1 };
             }
         });
+        let mut sums = vec![0; rows * columns];
         return Ok(Operation::new(macs(shape), move || {
             let a = Integers {
                 values: &values,
@@ -289,31 +289,4 @@ fn in_register(name: &str) -> Result<Operation, MeasureError> {
     }
     // Rows that lie in the first-level cache: the other kernels have nothing but their inner loop.
     kernel(name, (8, 16, 1024), Bits::ONE)
-}
-
-/// Times the three integer kernels on a product of this shape, for at most `budget` milliseconds: what [`Choice`]
-/// chooses by.
-pub fn tune(shape: (usize, usize, usize), now: &(dyn Fn() -> f64 + Sync), budget: f64) -> Costs {
-    let bits = |bits: usize| Bits::ALL[bits - 1];
-    let picoseconds = |a: Bits, b: Bits, method: Method| {
-        let mut operation = product(
-            shape,
-            a,
-            b,
-            Choice {
-                forced: Some(method),
-                ..Choice::default()
-            },
-        );
-        operation.run();
-        let runs = (0..3).map(|_| operation.time(now, budget / 24.0));
-        runs.fold(f64::MAX, f64::min) * 1e9 / operation.macs * rayon::current_num_threads() as f64
-    };
-    let lookup = picoseconds(bits(1), bits(1), Method::Lookup);
-    Costs {
-        popcount: picoseconds(bits(1), bits(1), Method::Popcount) as f32,
-        lookup: lookup as f32,
-        widening: (picoseconds(bits(6), bits(1), Method::Lookup) - lookup).max(0.0) as f32,
-        multiply: picoseconds(bits(8), bits(8), Method::Multiply) as f32,
-    }
 }

@@ -279,3 +279,22 @@ impl std::ops::Add for Evaluation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn thresholds_say_what_floats_say(
+            scale in prop_oneof![Just(0.0f32), -3.0f32..3.0], shift in -40.0f32..40.0, unit in 0.001f32..2.0
+        ) {
+            let threshold = Threshold::new(scale, shift, unit, 300);
+            for sum in -300..=300 {
+                let positive = scale * (sum as f32 * unit) + shift >= 0.0;
+                prop_assert_eq!(threshold.of(sum) > 0, positive, "{}", sum);
+            }
+        }
+    }
+}

@@ -7,7 +7,9 @@
 //! left, the others the last: so they mostly come to the same rows as in the job before, which lie in their own cache.
 //! Who waits for longer than the gaps in a step last goes to sleep, and leaves the core to who has work.
 
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -30,8 +32,8 @@ struct Team {
     ticket: AtomicU64,
     /// Items of the job that are done.
     done: AtomicU32,
-    /// Whether an item of a job ended in a panic.
-    failed: AtomicBool,
+    /// How an item of the job panicked, if one did.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
     closed: AtomicBool,
     /// How many threads sleep, or are about to, until the bell rings.
     sleepers: AtomicU32,
@@ -59,7 +61,7 @@ pub fn team<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let team = Team {
         ticket: AtomicU64::new(0),
         done: AtomicU32::new(0),
-        failed: AtomicBool::new(false),
+        panic: Mutex::new(None),
         closed: AtomicBool::new(false),
         sleepers: AtomicU32::new(0),
         bed: Mutex::new(()),
@@ -143,10 +145,14 @@ impl Team {
         self.ring();
         while self.take_item(true) {}
         self.wait_until(|| self.done.load(Ordering::SeqCst) == count);
-        assert!(
-            !self.failed.load(Ordering::Relaxed),
-            "another thread panicked"
-        );
+        let panic = self
+            .panic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
     }
 
     /// Does items of jobs until the team is closed.
@@ -207,18 +213,16 @@ impl Team {
             .compare_exchange(ticket, rest, Ordering::SeqCst, Ordering::Relaxed);
         if taken.is_ok() {
             BUSY.set(true);
-            let finished = OnDrop(|| {
-                BUSY.set(false);
-                self.done.fetch_add(1, Ordering::SeqCst);
-                self.ring();
-            });
-            let failing = OnDrop(|| self.failed.store(true, Ordering::Relaxed));
             // SAFETY: this thread has an item of the job, so the leader waits and does not write.
-            if let Some(job) = unsafe { *self.job.get() } {
-                job(item);
+            let job = unsafe { *self.job.get() };
+            // A panic must not keep the leader from waiting for the other items: they use what is on its stack.
+            let outcome = catch_unwind(AssertUnwindSafe(|| job.map(|job| job(item))));
+            if let Err(panic) = outcome {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
-            std::mem::forget(failing);
-            drop(finished);
+            BUSY.set(false);
+            self.done.fetch_add(1, Ordering::SeqCst);
+            self.ring();
         }
         true
     }
@@ -277,10 +281,23 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_not_lost() {
-        let outcome = std::panic::catch_unwind(|| {
-            pool(2).install(|| team(|| for_each(0..100, |_, item| assert_ne!(item, 50))));
-        });
-        assert!(outcome.is_err());
+    fn a_panic_comes_through_after_all_other_items() {
+        for panicking in [0, 50, 99] {
+            let mut done = vec![false; 100];
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                pool(2).install(|| {
+                    team(|| {
+                        for_each(done.iter_mut(), |item, done| {
+                            assert_ne!(item, panicking, "this one panics");
+                            std::thread::sleep(std::time::Duration::from_micros(100));
+                            *done = true;
+                        });
+                    });
+                });
+            }));
+            assert!(outcome.is_err());
+            assert_eq!(done.iter().filter(|done| !**done).count(), 1);
+            assert!(!done[panicking]);
+        }
     }
 }

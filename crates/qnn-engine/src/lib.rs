@@ -175,9 +175,12 @@ impl Drop for Slices {
     }
 }
 
-/// Milliseconds.
+/// Milliseconds. Each thread's clock starts with the thread, and slices of work go to whichever is free, so the start
+/// counts too.
 fn now() -> f64 {
-    scope().performance().map_or(0.0, |clock| clock.now())
+    scope()
+        .performance()
+        .map_or(0.0, |clock| clock.time_origin() + clock.now())
 }
 
 fn scope() -> DedicatedWorkerGlobalScope {

@@ -40,11 +40,6 @@ impl IntegerPanels {
         }
     }
 
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Number of columns.
     pub fn columns(&self) -> usize {
         self.columns

@@ -34,7 +34,7 @@ pub struct BitTiles {
 
 impl BitTiles {
     /// A matrix of zero bits.
-    pub fn zeros(encoding: Encoding, rows: usize, columns: usize) -> BitTiles {
+    fn zeros(encoding: Encoding, rows: usize, columns: usize) -> BitTiles {
         let count = rows.div_ceil(TILE_ROWS) * encoding.digits() * columns.div_ceil(TILE_COLUMNS);
         BitTiles::of_tiles(encoding, rows, columns, vec![BitTile::ZERO; count])
     }

@@ -94,3 +94,34 @@ impl Choice {
             .unwrap_or(Method::Multiply)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheapest_kernel_is_chosen_unless_one_is_forced() {
+        let costs = Costs {
+            popcount: 1.0,
+            lookup: 3.0,
+            widening: 2.0,
+            multiply: 16.0,
+        };
+        let mut choice = Choice {
+            costs,
+            forced: None,
+        };
+        let bits = Encoding::TwosComplement;
+        assert_eq!(
+            choice.method(Encoding::Sign, Encoding::Sign),
+            Method::Popcount
+        );
+        // Six pairs against one pass, widened at every pick.
+        assert_eq!(choice.method(bits(6), Encoding::Sign), Method::Lookup);
+        assert_eq!(choice.method(bits(8), bits(8)), Method::Multiply);
+        choice.forced = Some(Method::Popcount);
+        assert_eq!(choice.method(bits(8), bits(8)), Method::Popcount);
+        // Nine digits are more than a bit matrix for each of them holds.
+        assert_eq!(choice.method(bits(9), bits(8)), Method::Multiply);
+    }
+}

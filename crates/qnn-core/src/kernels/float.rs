@@ -9,9 +9,12 @@
 
 use std::cell::RefCell;
 
-use super::{BEST_FLOAT, PARALLEL_STEPS};
+use super::BEST_FLOAT;
 use crate::threads;
 
+/// A product is cut among threads when it has at least this many steps of a row of a tile.
+/// Below, handing it over costs more than it saves.
+const PARALLEL_STEPS: usize = 1 << 16;
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 4;
 /// Columns of a tile, but for wider registers.

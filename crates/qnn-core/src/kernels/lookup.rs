@@ -407,6 +407,15 @@ fn picks<V: Bytes, const ROWS: usize, const GROUPS: usize>(
     add_bytes(sums, last_tables, last_tiles, tile_row)
 }
 
+/// What both halves of a tile's bytes pick for a row of a.
+#[inline(always)]
+fn picks_of_group<V: Bytes>(tables: &Tables, [lower, upper]: [V; 2]) -> [V; 2] {
+    [
+        V::table(&tables.0[0]).pick(lower),
+        V::table(&tables.0[1]).pick(upper),
+    ]
+}
+
 /// Adds picks that add up within a byte.
 #[inline(always)]
 fn add_bytes<V: Bytes, const ROWS: usize>(
@@ -418,10 +427,9 @@ fn add_bytes<V: Bytes, const ROWS: usize>(
     let mut bytes = [V::zero(); ROWS];
     for (tables, tile) in tables.iter().zip(tiles) {
         let tile = V::load(tile, tile_row);
-        let (lower_half, upper_half) = (tile.lower(), tile.upper());
+        let halves = [tile.lower(), tile.upper()];
         for row in 0..ROWS {
-            let first = V::table(&tables[row].0[0]).pick(lower_half);
-            let second = V::table(&tables[row].0[1]).pick(upper_half);
+            let [first, second] = picks_of_group(&tables[row], halves);
             bytes[row] = bytes[row].add(first).add(second);
         }
     }
@@ -444,10 +452,9 @@ fn picks_wide<V: Bytes, const ROWS: usize>(
     let mut upper = [V::zero(); ROWS];
     for (tables, tile) in tables.iter().zip(tiles) {
         let tile = V::load(tile, tile_row);
-        let (lower_half, upper_half) = (tile.lower(), tile.upper());
+        let halves = [tile.lower(), tile.upper()];
         for row in 0..ROWS {
-            let first = V::table(&tables[row].0[0]).pick(lower_half);
-            let second = V::table(&tables[row].0[1]).pick(upper_half);
+            let [first, second] = picks_of_group(&tables[row], halves);
             pairs[row] = pairs[row].add_pairs(first).add_pairs(second);
             upper[row] = upper[row]
                 .add_pairs(first.upper_bytes())

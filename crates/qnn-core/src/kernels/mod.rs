@@ -41,10 +41,6 @@ pub use popcount::{BinaryKernel, binary_kernels, binary_product_with, bit_plane_
 
 use std::sync::LazyLock;
 
-/// A product is cut among threads when it has at least this many elementary steps.
-/// Below, handing it over costs more than it saves.
-const PARALLEL_STEPS: usize = 1 << 16;
-
 /// The kernels that training uses here: the last, fastest twin of each list.
 static BEST_BINARY: LazyLock<BinaryKernel> =
     LazyLock::new(|| *binary_kernels().last().unwrap_or(&popcount::SCALAR));

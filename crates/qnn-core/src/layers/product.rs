@@ -554,29 +554,24 @@ impl Operand {
     ) -> usize {
         let terms = self.columns;
         let dense = rows.len() * columns.len();
+        let integers = |values| Integers {
+            values,
+            terms,
+            encoding: self.encoding.unwrap_or(Encoding::Unsigned8),
+        };
         match (&self.numbers, &other.numbers) {
             (Numbers::Integers(values), Numbers::Tiles(w)) => {
-                let encoding = self.encoding.unwrap_or(Encoding::Unsigned8);
-                let a = Integers {
-                    values,
-                    terms,
-                    encoding,
-                };
                 let bands = columns.start / TILE_ROWS..columns.end.div_ceil(TILE_ROWS);
                 let width = bands.len();
-                lookup_product(a, w, rows.clone(), bands, &mut out[..rows.len() * width]);
+                let sums = &mut out[..rows.len() * width];
+                lookup_product(integers(values), w, rows, bands, sums);
                 return width * TILE_ROWS;
             }
             (Numbers::Integers(values), Numbers::Panels(b)) => {
-                let encoding = self.encoding.unwrap_or(Encoding::Unsigned8);
-                let a = Integers {
-                    values,
-                    terms,
-                    encoding,
-                };
                 let panels = columns.start / PANEL_ROWS..columns.end.div_ceil(PANEL_ROWS);
                 let stride = panels.len() * PANEL_ROWS;
-                integer_product(a, b, rows, panels, stride, out.as_flattened_mut());
+                let sums = out.as_flattened_mut();
+                integer_product(integers(values), b, rows, panels, stride, sums);
                 return stride;
             }
             (Numbers::Planes(a), Numbers::Planes(b)) => {
