@@ -264,7 +264,7 @@ mod tests {
             if encoding == Encoding::Sign {
                 let mut band = vec![BitTile::ZERO; packed.groups()];
                 for (row, integers) in integers.chunks(columns).take(TILE_ROWS).enumerate() {
-                    let values: Vec<f32> = integers.iter().map(|integer| f32::from(*integer) * 0.1).collect();
+                    let values: Vec<f32> = integers.iter().map(|integer| f32::from(*integer - 1)).collect();
                     pack_signs(row, &values, &mut band);
                 }
                 prop_assert_eq!(&band, packed.digit(0, 0));
