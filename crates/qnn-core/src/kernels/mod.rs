@@ -20,15 +20,11 @@ mod wasm32;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-#[cfg(not(any(
-    target_arch = "x86_64",
-    all(target_arch = "wasm32", target_feature = "simd128")
-)))]
-use other as machine;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use wasm32 as machine;
-#[cfg(target_arch = "x86_64")]
-use x86_64 as machine;
+cfg_select! {
+    target_arch = "x86_64" => { use x86_64 as machine; }
+    all(target_arch = "wasm32", target_feature = "simd128") => { use wasm32 as machine; }
+    _ => { use other as machine; }
+}
 
 pub use choice::{Choice, Costs, Method};
 pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
