@@ -61,7 +61,7 @@ pub(super) const PORTABLE: FloatKernel = FloatKernel {
 pub fn float_kernels() -> Vec<FloatKernel> {
     [SCALAR, PORTABLE]
         .into_iter()
-        .chain(super::machine::float_kernel())
+        .chain(super::machine::float_kernels())
         .collect()
 }
 
@@ -193,6 +193,13 @@ fn transpose<const WIDTH: usize>(lines: [&[f32]; WIDTH], packed: &mut [[f32; WID
     for (term, packed) in packed.iter_mut().enumerate().skip(whole) {
         *packed = lines.map(|line| line[term]);
     }
+}
+
+/// Lines to terms in a square, for machines where the compiler makes shuffles of it.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[inline(always)]
+pub(super) fn transpose_square([a, b, c, d]: [&[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
+    std::array::from_fn(|term| [a[term], b[term], c[term], d[term]])
 }
 
 /// `out[row, column] = sum over terms of a[row, term] * b[term, column]`, with the fastest kernel, on all threads.

@@ -44,7 +44,7 @@ pub(super) const SCALAR: IntegerKernel = IntegerKernel {
 pub fn integer_kernels() -> Vec<IntegerKernel> {
     [SCALAR]
         .into_iter()
-        .chain(super::machine::integer_kernel())
+        .chain(super::machine::integer_kernels())
         .collect()
 }
 

@@ -122,7 +122,7 @@ pub(super) const PORTABLE: LookupKernel = LookupKernel {
 pub fn lookup_kernels() -> Vec<LookupKernel> {
     [SCALAR, PORTABLE]
         .into_iter()
-        .chain(super::machine::lookup_kernel())
+        .chain(super::machine::lookup_kernels())
         .collect()
 }
 

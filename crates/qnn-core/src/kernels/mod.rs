@@ -1,16 +1,19 @@
 //! The products everything else stands on: bits by bits, small integers by small integers, floats by floats.
 //! Each operation has one public function, a list of twins that compute the same, and a scalar reference that
-//! a student can read. Intrinsics live in `wasm32` and `x86_64` and nowhere else.
+//! a student can read. Intrinsics live in `aarch64`, `wasm32` and `x86_64` and nowhere else.
 //!
 //! Twins agree bit for bit. Integers do so by nature; floats because every output element is one sum, added in
 //! the order of its terms, without fused multiply-adds. So no result depends on the machine or on threads.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod choice;
 mod float;
 mod integer;
 mod lookup;
 #[cfg(not(any(
     target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little"),
     all(target_arch = "wasm32", target_feature = "simd128")
 )))]
 mod other;
@@ -20,15 +23,12 @@ mod wasm32;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-#[cfg(not(any(
-    target_arch = "x86_64",
-    all(target_arch = "wasm32", target_feature = "simd128")
-)))]
-use other as machine;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use wasm32 as machine;
-#[cfg(target_arch = "x86_64")]
-use x86_64 as machine;
+cfg_select! {
+    target_arch = "x86_64" => { use x86_64 as machine; }
+    all(target_arch = "aarch64", target_endian = "little") => { use aarch64 as machine; }
+    all(target_arch = "wasm32", target_feature = "simd128") => { use wasm32 as machine; }
+    _ => { use other as machine; }
+}
 
 pub use choice::{Choice, Costs, Method};
 pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};

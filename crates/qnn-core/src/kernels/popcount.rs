@@ -31,17 +31,17 @@ pub(super) const SCALAR: BinaryKernel = BinaryKernel {
     run: xor_popcount_scalar,
 };
 
-/// A 64-bit word at a time, on any machine.
+/// In 64-bit words, on any machine.
 pub(super) const PORTABLE: BinaryKernel = BinaryKernel {
     name: "popcount u64",
-    run: xor_popcount_portable,
+    run: xor_popcount_with::<Words, 2, 1>,
 };
 
 /// The twins of this machine, from the reference to the fastest.
 pub fn binary_kernels() -> Vec<BinaryKernel> {
     [SCALAR, PORTABLE]
         .into_iter()
-        .chain(super::machine::binary_kernel())
+        .chain(super::machine::binary_kernels())
         .collect()
 }
 
@@ -60,11 +60,7 @@ fn xor_popcount_scalar(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sums: &mut [i
     }
 }
 
-fn xor_popcount_portable(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sums: &mut [i32]) {
-    xor_popcount_words(a, b, scale, sums);
-}
-
-/// The portable algorithm, inlined so that a twin with more CPU features can be compiled from it.
+/// A word at a time, inlined so that a twin with more CPU features can be compiled from it.
 #[inline(always)]
 pub(super) fn xor_popcount_words(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sums: &mut [i32]) {
     for (a_row, sums) in sums.chunks_exact_mut(b.rows.max(1)).enumerate() {
@@ -73,6 +69,144 @@ pub(super) fn xor_popcount_words(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sum
             let count: u32 = words.map(|(a, b)| (a ^ b).count_ones()).sum();
             *sum += scale * count as i32;
         }
+    }
+}
+
+/// A register: words of a row, or counts in lanes.
+pub(super) trait Register<const WORDS: usize>: Copy {
+    /// Registers of words whose counts add up within a lane.
+    const CAPACITY: usize;
+    fn zero() -> Self;
+    /// Up to `WORDS` words, an even number, and zeros.
+    fn load(words: &[u64]) -> Self;
+    /// Adds to each lane in how many bits a and b differ there.
+    fn add_differences(self, a: Self, b: Self) -> Self;
+    /// The sums of the lanes of each.
+    fn sums(counts: [Self; B_ROWS]) -> [i32; B_ROWS];
+}
+
+/// Rows of b in a block.
+pub(super) const B_ROWS: usize = 4;
+
+/// The algorithm on registers, a block of `A_ROWS` by 4 rows at a time, each row of which is read once for all others.
+///
+/// 1. XOR all pairs, count in lanes, and add for as long as they have room.
+/// 2. Add up the lanes, those of four registers at once.
+///
+/// Rows that do not fill a block go word by word.
+#[inline(always)]
+pub(super) fn xor_popcount_with<R: Register<WORDS>, const WORDS: usize, const A_ROWS: usize>(
+    a: BitRows<'_>,
+    b: BitRows<'_>,
+    scale: i32,
+    sums: &mut [i32],
+) {
+    let a_blocked = a.rows / A_ROWS * A_ROWS;
+    let b_blocked = b.rows / B_ROWS * B_ROWS;
+    for a_row in (0..a_blocked).step_by(A_ROWS) {
+        for b_row in (0..b_blocked).step_by(B_ROWS) {
+            let counts = block::<R, WORDS, A_ROWS>(
+                std::array::from_fn(|row| a.row(a_row + row)),
+                std::array::from_fn(|row| b.row(b_row + row)),
+            );
+            for (row, counts) in counts.into_iter().enumerate() {
+                let sums = &mut sums[(a_row + row) * b.rows + b_row..][..B_ROWS];
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum += scale * count;
+                }
+            }
+        }
+    }
+    // The last b rows of the blocked a rows, then the last a rows.
+    let (blocked, last) = sums.split_at_mut(a_blocked * b.rows);
+    if b_blocked < b.rows {
+        let b_last = b.slice(b_blocked..b.rows);
+        for (a_row, sums) in blocked.chunks_exact_mut(b.rows).enumerate() {
+            let a = a.slice(a_row..a_row + 1);
+            xor_popcount_words(a, b_last, scale, &mut sums[b_blocked..]);
+        }
+    }
+    xor_popcount_words(a.slice(a_blocked..a.rows), b, scale, last);
+}
+
+/// The counts of `A_ROWS` rows by 4 rows.
+#[inline(always)]
+fn block<R: Register<WORDS>, const WORDS: usize, const A_ROWS: usize>(
+    a: [&[u64]; A_ROWS],
+    b: [&[u64]; B_ROWS],
+) -> [[i32; B_ROWS]; A_ROWS] {
+    let words = a[0].len();
+    let mut totals = [[0; B_ROWS]; A_ROWS];
+    for first in (0..words).step_by(WORDS * R::CAPACITY) {
+        let part = first..words.min(first + WORDS * R::CAPACITY);
+        let a = a.map(|row| row[part.clone()].as_chunks::<WORDS>());
+        let b = b.map(|row| row[part.clone()].as_chunks::<WORDS>());
+        let mut counts = [[R::zero(); B_ROWS]; A_ROWS];
+        for index in 0..a[0].0.len() {
+            let (a, b) = (
+                a.map(|row| &row.0[index][..]),
+                b.map(|row| &row.0[index][..]),
+            );
+            add_differences(&mut counts, a, b);
+        }
+        if !a[0].1.is_empty() {
+            add_differences(&mut counts, a.map(|row| row.1), b.map(|row| row.1));
+        }
+        for (totals, counts) in totals.iter_mut().zip(counts) {
+            for (total, sum) in totals.iter_mut().zip(R::sums(counts)) {
+                *total += sum;
+            }
+        }
+    }
+    totals
+}
+
+/// Adds where some words of the rows differ, a register of each row.
+#[inline(always)]
+fn add_differences<R: Register<WORDS>, const WORDS: usize, const A_ROWS: usize>(
+    counts: &mut [[R; B_ROWS]; A_ROWS],
+    a: [&[u64]; A_ROWS],
+    b: [&[u64]; B_ROWS],
+) {
+    // Loops: closures would be compiled without the CPU features of their caller.
+    let mut b_words = [R::zero(); B_ROWS];
+    for (loaded, b) in b_words.iter_mut().zip(b) {
+        *loaded = R::load(b);
+    }
+    for (counts, a) in counts.iter_mut().zip(a) {
+        let a = R::load(a);
+        for (counts, b) in counts.iter_mut().zip(b_words) {
+            *counts = counts.add_differences(a, b);
+        }
+    }
+}
+
+/// Two words, or a count for each, in plain code.
+#[derive(Clone, Copy)]
+struct Words([u64; 2]);
+
+impl Register<2> for Words {
+    const CAPACITY: usize = 1 << 24;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Words([0; 2])
+    }
+
+    #[inline(always)]
+    fn load(words: &[u64]) -> Self {
+        words.first_chunk().copied().map_or(Self::zero(), Words)
+    }
+
+    #[inline(always)]
+    fn add_differences(self, a: Self, b: Self) -> Self {
+        let differ = |word: usize| u64::from((a.0[word] ^ b.0[word]).count_ones());
+        Words([self.0[0] + differ(0), self.0[1] + differ(1)])
+    }
+
+    #[inline(always)]
+    fn sums(counts: [Self; B_ROWS]) -> [i32; B_ROWS] {
+        counts.map(|counts| (counts.0[0] + counts.0[1]) as i32)
     }
 }
 

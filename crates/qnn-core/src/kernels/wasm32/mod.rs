@@ -12,18 +12,18 @@ use super::popcount::BinaryKernel;
 
 pub(super) use float::transpose;
 
-pub(super) fn binary_kernel() -> Option<BinaryKernel> {
-    Some(popcount::KERNEL)
+pub(super) fn binary_kernels() -> [BinaryKernel; 1] {
+    [popcount::KERNEL]
 }
 
-pub(super) fn float_kernel() -> Option<FloatKernel> {
-    Some(float::KERNEL)
+pub(super) fn float_kernels() -> [FloatKernel; 1] {
+    [float::KERNEL]
 }
 
-pub(super) fn integer_kernel() -> Option<IntegerKernel> {
-    Some(integer::KERNEL)
+pub(super) fn integer_kernels() -> [IntegerKernel; 1] {
+    [integer::KERNEL]
 }
 
-pub(super) fn lookup_kernel() -> Option<LookupKernel> {
-    Some(lookup::KERNEL)
+pub(super) fn lookup_kernels() -> [LookupKernel; 1] {
+    [lookup::KERNEL]
 }

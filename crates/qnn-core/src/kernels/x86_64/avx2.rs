@@ -1,19 +1,16 @@
-//! Native twins: the portable algorithms compiled once more with AVX2 and POPCNT, where the machine has them, and
-//! the 16-bit product in AVX2. No fused multiply-add: it would change results.
+//! The twins for AVX2, and POPCNT, which all machines with AVX2 have. No fused multiply-add: it would change results.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::float::{FloatKernel, SQUARE, TILE_ROWS, Tile, tile_words};
-use super::integer::{self, IntegerKernel};
-use super::lookup::{
+use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair, TILE_COLUMNS, TILE_ROWS};
+use crate::kernels::float::{self, FloatKernel, Tile, tile_words};
+use crate::kernels::integer::{self, IntegerKernel};
+use crate::kernels::lookup::{
     Bytes, InnerLoop, Integers, LookupKernel, Table, Tables, TileSums, inner_loop_with,
     products_with,
 };
-use super::popcount::{BinaryKernel, xor_popcount_words};
-use crate::bits::{
-    BitRows, BitTile, BitTiles, IntegerPanels, PanelPair, TILE_ROWS as BIT_TILE_ROWS,
-};
+use crate::kernels::popcount::{self, B_ROWS, BinaryKernel, xor_popcount_with};
 
 /// Columns of a float tile: two registers.
 const FLOAT_COLUMNS: usize = 16;
@@ -23,13 +20,13 @@ fn available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")
 }
 
-pub(super) fn binary_kernel() -> Option<BinaryKernel> {
+pub fn binary_kernel() -> Option<BinaryKernel> {
     available().then_some(BinaryKernel {
-        name: "popcount avx2",
+        name: "popcount 2x4 avx2",
         run: |a, b, scale, sums| {
             #[target_feature(enable = "avx2,popcnt")]
             fn run(a: BitRows<'_>, b: BitRows<'_>, scale: i32, sums: &mut [i32]) {
-                xor_popcount_words(a, b, scale, sums);
+                xor_popcount_with::<CountBytes, 4, 2>(a, b, scale, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
             unsafe { run(a, b, scale, sums) }
@@ -37,12 +34,86 @@ pub(super) fn binary_kernel() -> Option<BinaryKernel> {
     })
 }
 
-pub(super) fn float_kernel() -> Option<FloatKernel> {
+/// Four words, or a count for each byte. Only code compiled with AVX2 may have them.
+#[derive(Clone, Copy)]
+struct CountBytes(__m256i);
+
+// SAFETY of all blocks below: they run within `binary_kernel`, so the machine has AVX2.
+impl popcount::Register<4> for CountBytes {
+    /// At most 8 each: 31 x 8 = 248 fits a byte.
+    const CAPACITY: usize = 31;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        // SAFETY: see above.
+        CountBytes(unsafe { _mm256_setzero_si256() })
+    }
+
+    #[inline(always)]
+    fn load(words: &[u64]) -> Self {
+        // SAFETY: see above; so many words are as wide as what is loaded.
+        CountBytes(unsafe {
+            if let Some(words) = words.first_chunk::<4>() {
+                _mm256_loadu_si256(words.as_ptr().cast())
+            } else if let Some(words) = words.first_chunk::<2>() {
+                _mm256_zextsi128_si256(_mm_loadu_si128(words.as_ptr().cast()))
+            } else {
+                _mm256_setzero_si256()
+            }
+        })
+    }
+
+    /// Picks the counts of both halves of each byte from a table.
+    #[inline(always)]
+    fn add_differences(self, a: Self, b: Self) -> Self {
+        // SAFETY: see above.
+        CountBytes(unsafe {
+            let counts = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
+            ));
+            let half = _mm256_set1_epi8(15);
+            let differences = _mm256_xor_si256(a.0, b.0);
+            let lower = _mm256_and_si256(differences, half);
+            let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(differences), half);
+            let sum = _mm256_add_epi8(self.0, _mm256_shuffle_epi8(counts, lower));
+            _mm256_add_epi8(sum, _mm256_shuffle_epi8(counts, upper))
+        })
+    }
+
+    /// Sums of eights of bytes; two of them share a lane, their upper halves being zero, then four a half.
+    #[inline(always)]
+    fn sums(counts: [Self; B_ROWS]) -> [i32; B_ROWS] {
+        let mut sums = [0; B_ROWS];
+        // SAFETY: see above; four i32 are as many bytes as a register of 128 bits.
+        unsafe {
+            let [a, b, c, d] = counts;
+            let zero = _mm256_setzero_si256();
+            let (a, b) = (_mm256_sad_epu8(a.0, zero), _mm256_sad_epu8(b.0, zero));
+            let (c, d) = (_mm256_sad_epu8(c.0, zero), _mm256_sad_epu8(d.0, zero));
+            let ab = _mm256_or_si256(a, _mm256_slli_epi64::<32>(b));
+            let cd = _mm256_or_si256(c, _mm256_slli_epi64::<32>(d));
+            let halves =
+                _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            let all = _mm_add_epi32(
+                _mm256_castsi256_si128(halves),
+                _mm256_extracti128_si256::<1>(halves),
+            );
+            _mm_storeu_si128(sums.as_mut_ptr().cast(), all);
+        }
+        sums
+    }
+}
+
+pub fn float_kernel() -> Option<FloatKernel> {
     available().then_some(FloatKernel {
         name: "f32 4x16 avx2",
         run: |product, out| {
             #[target_feature(enable = "avx2")]
-            fn tile(a: &[[f32; TILE_ROWS]], b: &[[f32; FLOAT_COLUMNS]], sums: &mut FloatTile) {
+            fn tile(
+                a: &[[f32; float::TILE_ROWS]],
+                b: &[[f32; FLOAT_COLUMNS]],
+                sums: &mut FloatTile,
+            ) {
                 tile_words(a, b, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
@@ -51,13 +122,7 @@ pub(super) fn float_kernel() -> Option<FloatKernel> {
     })
 }
 
-/// Lines to terms; the compiler makes shuffles of it.
-#[inline(always)]
-pub(super) fn transpose([a, b, c, d]: [&[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
-    std::array::from_fn(|term| [a[term], b[term], c[term], d[term]])
-}
-
-pub(super) fn integer_kernel() -> Option<IntegerKernel> {
+pub fn integer_kernel() -> Option<IntegerKernel> {
     available().then_some(IntegerKernel {
         name: "i16 4x16 avx2",
         run: |a, b, rows, panels, stride, sums| {
@@ -120,7 +185,7 @@ impl integer::Sums for PanelRegisters {
     }
 }
 
-pub(super) fn lookup_kernel() -> Option<LookupKernel> {
+pub fn lookup_kernel() -> Option<LookupKernel> {
     available().then_some(LookupKernel {
         name: "lookup avx2",
         run: |a, w, rows, bands, sums| {
@@ -155,10 +220,10 @@ struct Register(__m256i);
 // SAFETY of all blocks below: they run within `lookup_kernel`, so the machine has AVX2; the arrays that are loaded and
 // stored are as wide as the registers.
 impl Bytes for Register {
-    const ROWS: usize = BIT_TILE_ROWS;
+    const ROWS: usize = TILE_ROWS;
 
     #[inline(always)]
-    fn tables(integers: &[i16; 8], lift: u8) -> Tables {
+    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
         let mut tables = Tables([[0; 16]; 2]);
         // SAFETY: see above.
         unsafe {

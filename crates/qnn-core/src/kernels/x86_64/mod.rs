@@ -1,0 +1,38 @@
+//! Native twins by the instructions they take; which of these a machine has is found at run time.
+
+mod avx2;
+mod avx512;
+mod sse;
+
+use super::float::FloatKernel;
+use super::integer::IntegerKernel;
+use super::lookup::LookupKernel;
+use super::popcount::BinaryKernel;
+
+pub(super) use super::float::transpose_square as transpose;
+
+pub(super) fn binary_kernels() -> impl Iterator<Item = BinaryKernel> {
+    [
+        sse::binary_kernel(),
+        avx2::binary_kernel(),
+        avx512::binary_kernel(),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+pub(super) fn float_kernels() -> Option<FloatKernel> {
+    avx2::float_kernel()
+}
+
+pub(super) fn integer_kernels() -> impl Iterator<Item = IntegerKernel> {
+    [avx2::integer_kernel(), avx512::integer_kernel()]
+        .into_iter()
+        .flatten()
+}
+
+pub(super) fn lookup_kernels() -> impl Iterator<Item = LookupKernel> {
+    [sse::lookup_kernel(), avx2::lookup_kernel()]
+        .into_iter()
+        .flatten()
+}
