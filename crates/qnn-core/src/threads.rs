@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_panic_comes_through_after_all_other_items() {
         for panicking in [0, 50, 99] {
-            let mut done = vec![false; 100];
+            let mut done = [false; 100];
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 pool(2).install(|| {
                     team(|| {
