@@ -83,6 +83,26 @@ test("bits change in mid-training without losing what was learned", () =>
         assert.match(await text(page, "weight-bytes"), /8 × smaller/);
     }));
 
+test("kernels race, the page says how fast they are, and the visitor may overrule the race in mid-training", () =>
+    visit(async (page) => {
+        await page.locator("#kernels summary").click();
+        const speeds = await page.locator("#kernel-race tbody td:last-child").allInnerTexts();
+        assert.equal(speeds.length, 4);
+        assert.ok(speeds.every((speed) => Number(speed) > 0.1), speeds);
+        const forward = page.locator("#kernels table:first-of-type tbody tr", { hasText: "activations by weights" });
+        for (const [value, name] of [["popcount", "popcount"], ["multiply", "16-bit"], ["lookup", "tables"]]) {
+            await page.locator("#kernel").selectOption(value);
+            await until(async () => (await forward.innerText()).includes(name), `${value} is in use`);
+            const before = await steps(page);
+            await until(async () => (await steps(page)) > before + 20, "it goes on");
+        }
+        await page.locator("#kernel").selectOption("fastest");
+        // What cannot be multiplied as integers is not.
+        await slide(page, "activation-bits", 8);
+        await until(async () => (await forward.innerText()).includes("float32"), "floats are multiplied");
+        assert.ok((await accuracy(page)) > 50);
+    }));
+
 test("the rest of the paper is chosen in mid-training: a preset without floats, levels, rounding, dropout", () =>
     visit(async (page) => {
         await until(async () => (await accuracy(page)) > 70, "it learns");

@@ -34,3 +34,4 @@ pub mod random;
 pub mod spec;
 pub mod threads;
 pub mod train;
+pub mod tune;

@@ -159,7 +159,7 @@ fn noise(count: usize, salt: u32) -> impl Iterator<Item = u32> {
 }
 
 /// In [-1, 1).
-fn values(count: usize, salt: u32) -> Vec<f32> {
+pub(crate) fn values(count: usize, salt: u32) -> Vec<f32> {
     noise(count, salt)
         .map(|x| (x >> 8) as f32 / (1 << 23) as f32 - 1.0)
         .collect()
@@ -182,7 +182,7 @@ fn random_images(count: usize) -> Images {
     }
 }
 
-fn quantizer(bits: Bits) -> Quantizer {
+pub(crate) fn quantizer(bits: Bits) -> Quantizer {
     Quantizer {
         bits,
         levels: Levels::Linear,

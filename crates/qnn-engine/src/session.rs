@@ -8,6 +8,7 @@ use qnn_core::loss::{argmax, softmax};
 use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::Trainer;
+use qnn_core::tune::Tuner;
 use qnn_protocol::{
     DataSource, DataSummary, DrawnAnswer, FromEngine, StepPoint, Subject, TestDigit, ToEngine,
 };
@@ -29,6 +30,9 @@ const STRIP_LENGTH: usize = 24;
 const PROCEDURAL_TEST_IMAGES: u64 = 1000;
 /// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
 const CHECKPOINT_WEIGHTS: usize = 1 << 22;
+/// When the rounds of the kernels' race are due after its beginning, in milliseconds: by the last ones a browser has
+/// compiled the kernels as well as it can. All take less than 60 together.
+const ROUNDS: [f64; 4] = [0.0, 300.0, 1000.0, 3000.0];
 /// The most latent weights that fit the engine's memory, with the optimizer's state beside them, and the most where
 /// the quantized ones of all layers take 16 or 32 bits each as well, in a step and in each network that answers.
 const MAX_WEIGHTS: usize = 40_000_000;
@@ -56,9 +60,12 @@ pub struct Session {
     spec: NetworkSpec,
     data: Option<DataSet>,
     trainer: Option<Trainer>,
-    /// Settings and data that wait for the end of the step under way.
+    /// Settings, data and kernels that wait for the end of the step under way.
     pending: Option<NetworkSpec>,
     pending_data: Option<DataSet>,
+    pending_choice: bool,
+    choice: Choice,
+    race: Option<Race>,
     evaluation: Option<RunningEvaluation>,
     /// The step at which the network, its settings or the data last became others.
     changed: u32,
@@ -69,6 +76,15 @@ pub struct Session {
     steps: Vec<StepPoint>,
     told: f64,
     messages: Vec<FromEngine>,
+}
+
+/// How the kernels race on a network's hidden layers.
+struct Race {
+    hidden: Vec<usize>,
+    tuner: Tuner,
+    /// When it began, and how many rounds are over.
+    begun: f64,
+    rounds: usize,
 }
 
 /// A test under way.
@@ -149,6 +165,7 @@ impl Session {
                 }
             }
             ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
+            ToEngine::ForceKernel { method } => self.force_kernel(method),
             ToEngine::ListKernels => return Some(Request::ListKernels),
             ToEngine::Measure {
                 subject,
@@ -175,9 +192,15 @@ impl Session {
 
     /// Whether [`work`](Self::work) has anything to do.
     pub fn has_work(&self) -> bool {
-        self.trainer.is_some()
-            && self.data.is_some()
-            && (self.trains() || self.evaluation.is_some() || self.answers.network.is_none())
+        self.data.is_some()
+            && self.trainer.as_ref().is_some_and(|trainer| {
+                self.trains() || self.evaluation.is_some() || self.is_behind(trainer)
+            })
+    }
+
+    /// Whether the answers are of another network than the present one.
+    fn is_behind(&self, trainer: &Trainer) -> bool {
+        self.answers.network.is_none() || self.answers.step != trainer.step_count()
     }
 
     /// Whether there is training to do: a step that has begun is ended also when training is to pause.
@@ -203,9 +226,54 @@ impl Session {
             self.refresh_answers(time);
             time = now();
         }
+        self.race(now, time);
         if time - self.told >= FRAME || self.mode == Mode::Paused {
             self.tell_steps();
             self.told = time;
+        }
+    }
+
+    /// Runs a round of the kernels' race where one is due, and takes the fastest ones. A network of another shape begins
+    /// another race.
+    fn race(&mut self, now: &impl Fn() -> f64, time: f64) {
+        let Some(trainer) = &self.trainer else { return };
+        let hidden = &trainer.spec().hidden;
+        let present = self.race.take().filter(|race| race.hidden == *hidden);
+        let race = self.race.insert(present.unwrap_or_else(|| Race {
+            hidden: hidden.clone(),
+            tuner: Tuner::new(trainer.spec(), trainer.inputs()),
+            begun: time,
+            rounds: 0,
+        }));
+        let due = |due: &f64| time - race.begun >= *due;
+        if ROUNDS.get(race.rounds).is_some_and(due) {
+            race.tuner.round(now);
+            race.rounds += 1;
+            self.choice.costs = race.tuner.tuning().costs;
+            self.choice_changed();
+        }
+    }
+
+    fn force_kernel(&mut self, method: Option<Method>) {
+        let choice = Choice {
+            forced: method,
+            ..self.choice
+        };
+        match too_large(&self.spec, self.inputs(), choice) {
+            Some(refusal) => self.refuse(refusal),
+            None => self.choice = choice,
+        }
+        self.choice_changed();
+    }
+
+    fn choice_changed(&mut self) {
+        self.pending_choice = true;
+        self.apply_pending();
+        if let Some(race) = self.race.as_ref().filter(|race| race.rounds > 0) {
+            self.messages.push(FromEngine::Tuned {
+                tuning: race.tuner.tuning(),
+                forced: self.choice.forced,
+            });
         }
     }
 
@@ -217,7 +285,7 @@ impl Session {
         if let Err(error) = spec.validate() {
             return self.refuse(error.to_string());
         }
-        if let Some(refusal) = too_large(&spec, self.inputs()) {
+        if let Some(refusal) = too_large(&spec, self.inputs(), self.choice) {
             return self.refuse(refusal);
         }
         let keeps = spec.same_shape(&self.spec) && spec.seed == self.spec.seed;
@@ -257,6 +325,11 @@ impl Session {
         else {
             return;
         };
+        if std::mem::take(&mut self.pending_choice) {
+            trainer.choose_kernels(self.choice);
+            self.answers.network = None;
+            self.speed.outdated = true;
+        }
         if let Some(spec) = self.pending.take() {
             let outcome = trainer.reconfigure(spec);
             self.changed = trainer.step_count();
@@ -281,7 +354,7 @@ impl Session {
             return self
                 .refuse("The checkpoint is of a network for images of another size.".into());
         }
-        if let Some(refusal) = too_large(trainer.spec(), trainer.inputs()) {
+        if let Some(refusal) = too_large(trainer.spec(), trainer.inputs(), self.choice) {
             return self.refuse(refusal);
         }
         self.pending = None;
@@ -347,7 +420,7 @@ impl Session {
         let (None, Some(data)) = (&self.trainer, &self.data) else {
             return;
         };
-        if let Some(refusal) = too_large(&self.spec, data.test.image_size()) {
+        if let Some(refusal) = too_large(&self.spec, data.test.image_size(), self.choice) {
             return self.refuse(refusal);
         }
         match Trainer::new(self.spec.clone(), data.test.image_size()) {
@@ -360,6 +433,9 @@ impl Session {
     }
 
     fn network_changed(&mut self) {
+        if let Some(trainer) = &mut self.trainer {
+            trainer.choose_kernels(self.choice);
+        }
         self.evaluation = None;
         self.steps.clear();
         self.answers.network = None;
@@ -475,14 +551,15 @@ impl Session {
         }
     }
 
-    /// Brings the answers up to the network where they are behind it for long enough.
+    /// Brings the answers up to the network where they are behind it for long enough, or it learns no more.
     fn refresh_answers(&mut self, time: f64) {
         let (Some(trainer), Some(data)) = (&self.trainer, &self.data) else {
             return;
         };
-        let behind = trainer.step_count() != self.answers.step
-            && time - self.answers.frozen >= ANSWER_INTERVAL;
-        if trainer.is_within_step() || !(behind || self.answers.network.is_none()) {
+        let in_time = self.answers.network.is_some()
+            && self.trains()
+            && time - self.answers.frozen < ANSWER_INTERVAL;
+        if trainer.is_within_step() || !self.is_behind(trainer) || in_time {
             return;
         }
         let network = trainer.freeze();
@@ -528,11 +605,11 @@ impl Session {
 }
 
 /// Why a network of `spec` for images of `inputs` pixels does not fit the engine's memory, if it does not.
-fn too_large(spec: &NetworkSpec, inputs: usize) -> Option<String> {
+fn too_large(spec: &NetworkSpec, inputs: usize, choice: Choice) -> Option<String> {
     let shapes = spec.layer_shapes(inputs, CLASSES);
     let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
     let encodings = (spec.activations().encoding(), spec.weights().encoding());
-    let most = match ProductKind::of(Choice::default(), encodings.0, encodings.1) {
+    let most = match ProductKind::of(choice, encodings.0, encodings.1) {
         ProductKind::Integer(Method::Popcount | Method::Lookup) => MAX_WEIGHTS,
         _ => MAX_WIDE_WEIGHTS,
     };
@@ -743,6 +820,64 @@ mod tests {
         assert!(after[after.len() - 1] < before[0] / 2.0);
         let step = session.trainer.as_ref().unwrap().step_count() as usize;
         assert_eq!(step, before.len() + after.len());
+    }
+
+    #[test]
+    fn kernels_race_for_every_shape_and_can_be_overridden_in_mid_training() {
+        let tuned = |messages: &[FromEngine]| -> Vec<Option<Method>> {
+            let told = messages.iter().filter_map(|message| match message {
+                FromEngine::Tuned { forced, .. } => Some(*forced),
+                _ => None,
+            });
+            told.collect()
+        };
+        let mut whole = session();
+        whole.receive(ToEngine::Train);
+        let expected = losses(&work(&mut whole, 40));
+        let mut session = within_a_step();
+        assert_eq!(tuned(&session.take_messages()), []);
+        let mut found = losses(&work(&mut session, 10));
+        let methods = [Method::Popcount, Method::Multiply, Method::Lookup].map(Some);
+        for method in methods {
+            session.receive(ToEngine::ForceKernel { method });
+            let messages = work(&mut session, 10);
+            assert_eq!(tuned(&messages)[0], method);
+            found.extend(losses(&messages));
+        }
+        // No result depends on the kernel.
+        let both = found.len().min(expected.len());
+        assert!(both > 10);
+        assert_eq!(found[..both], expected[..both]);
+        session.receive(ToEngine::ForceKernel { method: None });
+        // A network of another shape has a race of its own.
+        let spec = NetworkSpec {
+            hidden: vec![48],
+            ..session.spec.clone()
+        };
+        session.take_messages();
+        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::Train);
+        let begun = CLOCK.get();
+        while CLOCK.get() < begun + 3100.0 {
+            session.work(&tick);
+        }
+        assert_eq!(tuned(&session.take_messages()).len(), ROUNDS.len());
+        assert_eq!(session.race.as_ref().unwrap().tuner.tuning().shape.1, 48);
+    }
+
+    #[test]
+    fn a_kernel_that_needs_too_much_memory_is_refused() {
+        let mut session = session();
+        let spec = NetworkSpec {
+            hidden: vec![4096, 4096],
+            ..session.spec.clone()
+        };
+        session.spec = spec;
+        session.receive(ToEngine::ForceKernel {
+            method: Some(Method::Multiply),
+        });
+        assert!(refusals(&session.take_messages())[0].contains("does not fit"));
+        assert_eq!(session.choice.forced, None);
     }
 
     #[test]

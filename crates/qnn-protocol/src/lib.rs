@@ -3,12 +3,15 @@
 
 pub use qnn_core::cost;
 pub use qnn_core::kernels::{Choice, Costs, Method};
+pub use qnn_core::layers::ProductKind;
 pub use qnn_core::measure::Subject;
 pub use qnn_core::spec;
+pub use qnn_core::tune;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use spec::NetworkSpec;
+use tune::Tuning;
 
 /// What the page asks of the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub enum ToEngine {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
+    /// Takes this kernel for all products of integers that it can compute; `None` takes the fastest for each.
+    ForceKernel { method: Option<Method> },
     /// Asks for the names of all kernels; answered by `Kernels`.
     ListKernels,
     /// Times something once more, for `milliseconds` or more; answered by `Measured`.
@@ -71,6 +76,12 @@ pub enum FromEngine {
     },
     /// The data now in use.
     DataReady { data: DataSummary },
+    /// How the kernels raced on the shape of the present network, and which one is forced, if one is. Sent after a race
+    /// and after `ForceKernel`.
+    Tuned {
+        tuning: Tuning,
+        forced: Option<Method>,
+    },
     /// Data on its way: what is being done, and how much of it, 0 to 1.
     DataProgress { what: String, fraction: f32 },
     /// Something asked for could not be done, and all is as it was before; or training diverged, and has paused. A

@@ -8,7 +8,7 @@ use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::Interval;
 use js_sys::{Reflect, Uint8Array};
 use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
-use qnn_protocol::{DataSource, DataSummary, DrawnAnswer, FromEngine, NamedFile, ToEngine};
+use qnn_protocol::{DataSource, DataSummary, DrawnAnswer, FromEngine, Method, NamedFile, ToEngine};
 use serde_bytes::ByteBuf;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
@@ -25,6 +25,7 @@ use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::figures::{Figures, Run, WeightSize};
 use crate::format;
 use crate::history::{Evaluation, History};
+use crate::kernels::{EngineKernels, Kernels};
 use crate::test_strip::{Strip, TestStrip};
 
 /// An engine that dies so often without a step between is not started again by itself.
@@ -57,6 +58,7 @@ pub enum Message {
     CannotReadFile(String),
     Drag(bool),
     Draw(Strokes),
+    ForceKernel(Option<Method>),
     DismissAlert,
 }
 
@@ -90,6 +92,8 @@ pub struct App {
     heard_at: f64,
     _watch: Interval,
 
+    /// Known after the first race.
+    kernels: Option<EngineKernels>,
     form: Form,
     /// Whether training is wanted.
     training: bool,
@@ -150,6 +154,7 @@ impl Component for App {
             engine_trains: false,
             heard_at: 0.0,
             _watch: Interval::new(5_000, watch),
+            kernels: None,
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
@@ -252,6 +257,7 @@ impl Component for App {
                     strokes: self.strokes.clone(),
                 });
             }
+            Message::ForceKernel(method) => self.tell(&ToEngine::ForceKernel { method }),
             Message::DismissAlert => self.alert = None,
         }
         true
@@ -329,6 +335,13 @@ impl Component for App {
                             <TestStrip strip={strip.clone()} />
                         }
                         { evaluations_table(&history) }
+                        if let Some(kernels) = &self.kernels {
+                            <Kernels
+                                kernels={kernels.clone()}
+                                spec={form.in_force().clone()}
+                                dispatch={dispatch.clone()}
+                            />
+                        }
                     </section>
                     <section class="card pad" aria-labelledby="pad-heading">
                         <h2 id="pad-heading">{ "Ask it" }</h2>
@@ -408,6 +421,11 @@ impl App {
     fn instruct(&mut self) {
         let spec = self.form.in_force().clone();
         self.tell(&ToEngine::Configure { spec: spec.clone() });
+        if let Some(method) = self.kernels.as_ref().and_then(|kernels| kernels.forced) {
+            self.tell(&ToEngine::ForceKernel {
+                method: Some(method),
+            });
+        }
         let source = self.wanted_source().clone();
         self.tell(&ToEngine::UseData { source });
         if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint) {
@@ -436,6 +454,9 @@ impl App {
                 self.threads = Some(threads);
                 self.say("The engine is ready.".into());
                 self.instruct();
+            }
+            FromEngine::Tuned { tuning, forced } => {
+                self.kernels = Some(EngineKernels { tuning, forced });
             }
             FromEngine::DataReady { data } => {
                 self.loading = None;
@@ -765,7 +786,7 @@ fn logo() -> Html {
 fn evaluations_table(history: &History) -> Html {
     let rows = history.evaluations().iter().rev().take(TABLE_ROWS);
     html! {
-        <details class="evaluations">
+        <details class="folded">
             <summary>{ "Test results as a table" }</summary>
             <div class="scrolled" tabindex="0" role="region" aria-label="Test results">
                 <table>

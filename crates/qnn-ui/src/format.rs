@@ -42,7 +42,7 @@ pub fn percent(share: f32) -> String {
     format!("{:.2}\u{a0}%", 100.0 * share)
 }
 
-fn three_digits(value: f64) -> String {
+pub fn three_digits(value: f64) -> String {
     let decimals = match value {
         _ if value >= 100.0 || value.fract() == 0.0 => 0,
         _ if value >= 10.0 => 1,

@@ -10,6 +10,7 @@ mod engine;
 mod figures;
 mod format;
 mod history;
+mod kernels;
 mod pixels;
 mod test_strip;
 

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::lookup::lookup_picks;
+use super::{BEST_BINARY, BEST_INTEGER, BEST_LOOKUP};
 use crate::bits::Encoding;
 
 /// A way to multiply small integers.
@@ -21,6 +22,17 @@ pub enum Method {
     Lookup,
     /// 16-bit integers, multiplied.
     Multiply,
+}
+
+impl Method {
+    /// The name of its fastest twin on this machine.
+    pub fn kernel(self) -> &'static str {
+        match self {
+            Method::Popcount => BEST_BINARY.name,
+            Method::Lookup => BEST_LOOKUP.name,
+            Method::Multiply => BEST_INTEGER.name,
+        }
+    }
 }
 
 /// What a multiply-accumulate takes, in picoseconds of a thread.

@@ -244,7 +244,7 @@ impl Digit {
 
 /// For each table that integers of `encoding` take, how many picks from it add up within a byte: what the cost of the
 /// product follows from.
-pub(super) fn lookup_picks(encoding: Encoding) -> Vec<usize> {
+pub(crate) fn lookup_picks(encoding: Encoding) -> Vec<usize> {
     Digit::of(encoding)
         .iter()
         .map(|digit| digit.picks)

@@ -9,6 +9,7 @@ mod run;
 mod settings;
 
 pub use bit_slider::BitSlider;
+pub use choice::Choice;
 pub use data_choice::{DataChoice, DataOption};
 pub use form::{Field, Form, starts_anew};
 pub use run::RunControls;
