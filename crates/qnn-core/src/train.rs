@@ -827,3 +827,95 @@ fn pieces(count: usize, macs: usize) -> impl Iterator<Item = Range<usize>> {
         .step_by(length)
         .map(move |start| start..count.min(start + length))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::GradientQuantizer;
+    use crate::spec::{Bits, Levels, Optimizer, Rounding};
+
+    fn values(count: usize, salt: u32) -> Vec<f32> {
+        let number = |index: u32| (index ^ salt).wrapping_mul(2_654_435_761) >> 8;
+        (0..count as u32)
+            .map(|index| number(index) as f32 / (1 << 23) as f32 - 1.0)
+            .collect()
+    }
+
+    /// A step is cut into parts where the visitor may pause; the weights and their bits do not depend on the cut.
+    #[test]
+    fn an_update_in_parts_is_the_update_at_once() {
+        let (units, inputs, batch) = (90, 70, 20);
+        let (levels, rounding) = (Levels::Linear, Rounding::Deterministic);
+        for (gradient_bits, weight_bits) in [(6, 1), (6, 3), (32, 1)] {
+            let bits = |bits| Bits::new(bits).unwrap();
+            let quantizer = |of| Quantizer {
+                bits: bits(of),
+                levels,
+                rounding,
+            };
+            let gradients = GradientQuantizer {
+                bits: bits(gradient_bits),
+                levels,
+                rounding,
+            };
+            let sign = quantizer(1);
+            let kind = ProductKind::of(Choice::default(), gradients.encoding(), sign.encoding());
+            let gradient =
+                Operand::gradients(kind.a(), gradients, batch, &values(units * batch, 1), None);
+            let input = Operand::quantized(
+                kind.b(),
+                sign,
+                batch,
+                &values(inputs * batch, 2),
+                None,
+                None,
+            );
+            let weights = quantizer(weight_bits);
+            let layer_update = LayerUpdate {
+                update: Update::new(Optimizer::Adam, 0.1, 1),
+                packed: Some(weights),
+                inputs,
+            };
+            let latent = Parameter::new(values(units * inputs, 3));
+            let update = |parts: &[Range<usize>]| {
+                let mut latent = latent.clone();
+                let perform = |units: &Range<usize>| {
+                    layer_update
+                        .perform(&mut latent, &gradient, &input, units.clone())
+                        .unwrap()
+                };
+                let tiles: Vec<Vec<BitTile>> = parts.iter().map(perform).collect();
+                (latent.values, tiles.concat())
+            };
+            let at_once = update(&[0..units]);
+            assert_eq!(update(&[0..32, 32..64, 64..units]), at_once);
+            // The bits are those of the new weights.
+            let (values, tiles) = at_once;
+            let encoding = weights.encoding().unwrap();
+            let expected = BitTiles::pack(encoding, units, inputs, |row, out| {
+                weights.integers(&values[row * inputs..][..inputs], &[], out);
+            });
+            assert_eq!(
+                BitTiles::of_tiles(encoding, units, inputs, tiles).unpack(),
+                expected.unpack()
+            );
+            // All weights of a unit of the last part have moved against their gradient.
+            let expected = |input_of: usize| -> f32 {
+                (0..batch)
+                    .map(|image| gradient.value(units - 1, image) * input.value(input_of, image))
+                    .sum()
+            };
+            for (place, (before, after)) in latent
+                .values
+                .iter()
+                .zip(&values)
+                .enumerate()
+                .skip((units - 1) * inputs)
+            {
+                let slope = expected(place % inputs);
+                let moved = after - before;
+                assert!(after.abs() == 1.0 || slope.abs() < 1e-3 || moved * slope < 0.0);
+            }
+        }
+    }
+}

@@ -777,20 +777,24 @@ mod tests {
                     None,
                     None,
                 );
-                let product = |threads: usize| {
+                let product = |threads: usize, range: Range<usize>| {
                     let pool = rayon::ThreadPoolBuilder::new()
                         .num_threads(threads)
                         .build()
                         .unwrap();
-                    let mut out = vec![0.0; rows * columns];
-                    pool.install(|| a.product(0..rows, &b, &mut out));
+                    let mut out = vec![0.0; range.len() * columns];
+                    pool.install(|| a.product(range, &b, &mut out));
                     out
                 };
-                let alone = product(1);
-                assert!(
-                    product(3) == alone && product(2) == alone,
-                    "{method:?} {rows}x{columns}x{terms}"
-                );
+                let alone = product(1, 0..rows);
+                for threads in [2, 3] {
+                    let all = product(threads, 0..rows);
+                    let some = product(threads, rows / 6..rows);
+                    assert!(
+                        all == alone && some == alone[rows / 6 * columns..],
+                        "{method:?} {rows}x{columns}x{terms}"
+                    );
+                }
                 let expected: f32 = (0..terms)
                     .map(|term| a.value(0, term) * b.value(columns - 1, term))
                     .sum();
