@@ -887,7 +887,7 @@ mod tests {
                 let tiles: Vec<Vec<BitTile>> = parts.iter().map(perform).collect();
                 (latent.values, tiles.concat())
             };
-            let at_once = update(&[0..units]);
+            let at_once = update(std::slice::from_ref(&(0..units)));
             assert_eq!(update(&[0..32, 32..64, 64..units]), at_once);
             // The bits are those of the new weights.
             let (values, tiles) = at_once;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bits::Encoding;
 use crate::data::CLASSES;
-use crate::kernels::{Choice, Costs, Method, lookup_picks};
+use crate::kernels::{Choice, Costs, Method, lookup_tables};
 use crate::layers::{Operand, ProductKind};
 use crate::measure::{quantizer, values};
 use crate::spec::{Bits, NetworkSpec};
@@ -158,7 +158,7 @@ impl Tuner {
 
 /// The costs by which the model gives what the contenders took, in picoseconds for a multiply-accumulate.
 fn costs([popcount, rarely_widened, often_widened, multiply]: [f32; 4]) -> Costs {
-    let widenings = |bits| 1.0 / lookup_picks(Encoding::TwosComplement(bits))[0] as f32;
+    let widenings = |bits| 1.0 / lookup_tables(Encoding::TwosComplement(bits)).1 as f32;
     let widening = ((often_widened - rarely_widened) / (widenings(6) - widenings(4))).max(0.0);
     Costs {
         popcount,

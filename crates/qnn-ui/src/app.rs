@@ -364,7 +364,7 @@ impl Component for App {
                     <p>
                         { "After Hubara, Courbariaux, Soudry, El-Yaniv, Bengio: " }
                         <a href="https://arxiv.org/abs/1609.07061">{ "Quantized Neural Networks" }</a>
-                        { " (2016). Weights and activations of one bit are multiplied by XNOR and a count of bits." }
+                        { " (2016). Weights and activations of one bit are multiplied by XNOR and a count of bits, or by tables of sums: by what is faster here." }
                     </p>
                 </footer>
                 if self.dragging {

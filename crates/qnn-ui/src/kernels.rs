@@ -118,5 +118,5 @@ fn name(kind: ProductKind) -> &'static str {
 
 /// For instance `4 × 1`.
 fn bits((a, b): (u8, u8)) -> String {
-    format!("{a} × {b}")
+    format!("{a}\u{a0}×\u{a0}{b}")
 }

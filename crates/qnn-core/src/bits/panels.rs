@@ -14,6 +14,8 @@ pub struct IntegerPanels {
     columns: usize,
     /// `[panels, pairs]`.
     pairs: Vec<PanelPair>,
+    /// For each panel which of its pairs are not all zeros.
+    filled: Vec<Vec<u32>>,
 }
 
 impl IntegerPanels {
@@ -21,8 +23,11 @@ impl IntegerPanels {
     pub fn pack_transposed(rows: usize, integers: &[i16]) -> IntegerPanels {
         let columns = integers.len() / rows.max(1);
         let per_panel = columns.div_ceil(2);
-        let mut pairs = vec![[[0; 2]; PANEL_ROWS]; rows.div_ceil(PANEL_ROWS) * per_panel];
-        threads::for_each(pairs.chunks_mut(per_panel.max(1)), |panel, pairs| {
+        let panels = rows.div_ceil(PANEL_ROWS);
+        let mut pairs = vec![[[0; 2]; PANEL_ROWS]; panels * per_panel];
+        let mut filled = vec![Vec::new(); panels];
+        let of_panels = pairs.chunks_mut(per_panel.max(1)).zip(&mut filled);
+        threads::for_each(of_panels, |panel, (pairs, filled)| {
             let first = panel * PANEL_ROWS;
             let width = PANEL_ROWS.min(rows - first);
             for (pair, columns) in pairs.iter_mut().zip(integers.chunks(2 * rows)) {
@@ -32,11 +37,14 @@ impl IntegerPanels {
                     }
                 }
             }
+            let is_filled = |index: &u32| pairs[*index as usize] != [[0; 2]; PANEL_ROWS];
+            *filled = (0..pairs.len() as u32).filter(is_filled).collect();
         });
         IntegerPanels {
             rows,
             columns,
             pairs,
+            filled,
         }
     }
 
@@ -49,6 +57,11 @@ impl IntegerPanels {
     pub fn get(&self, row: usize, column: usize) -> i16 {
         assert!(row < self.rows && column < self.columns);
         self.panel(row / PANEL_ROWS)[column / 2][row % PANEL_ROWS][column % 2]
+    }
+
+    /// The pairs of a panel that are not all zeros.
+    pub fn filled(&self, panel: usize) -> &[u32] {
+        &self.filled[panel]
     }
 
     /// The pairs of columns of a panel.

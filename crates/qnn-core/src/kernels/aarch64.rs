@@ -1,12 +1,13 @@
 //! Twins for NEON, which every machine of this kind has. No fused multiply-add: it would change results.
 
 use std::arch::aarch64::*;
+use std::simd::i16x8;
 
 use super::float::{FloatKernel, tile_words};
 use super::integer::{self, IntegerKernel, PanelSums, Sums};
 use super::lookup::{Bytes, LookupKernel, Table, Tables, TileSums, inner_loop_with, products_with};
 use super::popcount::{self, B_ROWS, BinaryKernel, xor_popcount_with};
-use crate::bits::{BitTile, PanelPair, TILE_COLUMNS};
+use crate::bits::{BitTile, PanelPair};
 
 pub(super) use super::float::transpose_square as transpose;
 
@@ -134,7 +135,7 @@ impl Bytes for Register {
     const ROWS: usize = 16;
 
     #[inline(always)]
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
+    fn tables(integers: i16x8, lift: u8) -> Tables {
         /// Picks a zero.
         const NONE: u8 = 255;
         const LOWER: Table = [NONE, 0, 2, 1, NONE, 0, 2, 1, NONE, 0, 2, 1, NONE, 0, 2, 1];
@@ -143,7 +144,7 @@ impl Bytes for Register {
         // SAFETY: see above.
         unsafe {
             let (lower, upper) = (vld1q_u8(LOWER.as_ptr()), vld1q_u8(UPPER.as_ptr()));
-            let bytes = vreinterpret_u8_s8(vmovn_s16(vld1q_s16(integers.as_ptr())));
+            let bytes = vreinterpret_u8_s8(vmovn_s16(integers.into()));
             // Each integer, followed by its sum with the next.
             let next = vreinterpret_u8_u64(vshr_n_u64::<8>(vreinterpret_u64_u8(bytes)));
             let with_next = vadd_u8(bytes, next);

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lookup::lookup_picks;
+use super::lookup::lookup_tables;
 use super::{BEST_BINARY, BEST_INTEGER, BEST_LOOKUP};
 use crate::bits::Encoding;
 
@@ -76,10 +76,8 @@ impl Costs {
                 (a.digits() <= 8 && b.digits() <= 8).then_some(pairs * self.popcount)
             }
             Method::Lookup => {
-                let tables = lookup_picks(a).into_iter();
-                let pass: f32 = tables
-                    .map(|picks| self.lookup + self.widening / picks as f32)
-                    .sum();
+                let (tables, picks) = lookup_tables(a);
+                let pass = tables as f32 * (self.lookup + self.widening / picks as f32);
                 Some(b.digits() as f32 * pass)
             }
             Method::Multiply => Some(self.multiply),

@@ -4,7 +4,8 @@
 //! 1. b lies in panels of 16 rows, two terms of each row side by side.
 //! 2. A pair of terms of a row of a, in all lanes of a register, times a panel's pairs: one instruction multiplies and
 //!    adds each pair. So the lanes are 16 sums, and no sum is spread over lanes.
-//! 3. Some rows of a at a time share what is read of a panel.
+//! 3. Some rows of a at a time share what is read of a panel. Pairs that are blank, as the paper around digits is, are
+//!    passed over.
 
 use std::ops::Range;
 
@@ -13,18 +14,11 @@ use super::lookup::Integers;
 use crate::bits::{IntegerPanels, PANEL_ROWS, PanelPair};
 
 /// Sums of a row of a with the rows of a panel.
-pub(super) type PanelSums = [i32; PANEL_ROWS];
+pub type PanelSums = [i32; PANEL_ROWS];
 
-/// Writes the products of some rows of `a` with the rows of `b` in `panels`: to each row of `sums`, `[rows, stride]`,
-/// 16 sums a panel.
-type Run = fn(
-    a: Integers<'_>,
-    b: &IntegerPanels,
-    Range<usize>,
-    panels: Range<usize>,
-    stride: usize,
-    &mut [i32],
-);
+/// Writes the products of some rows of `a` with the rows of `b` in `panels`: `[rows, panels]`, 16 sums a panel.
+type Run =
+    fn(a: Integers<'_>, b: &IntegerPanels, Range<usize>, panels: Range<usize>, &mut [PanelSums]);
 
 /// One way to compute the product of 16-bit integers.
 #[derive(Clone, Copy, Debug)]
@@ -48,17 +42,16 @@ pub fn integer_kernels() -> Vec<IntegerKernel> {
         .collect()
 }
 
-/// Writes the products of `rows` of `a` with the rows of `b` in `panels`, with the fastest kernel, on this thread. The
-/// rows of `sums` lie `stride` apart and take 16 sums a panel, which must fit 32 bits.
+/// Writes the products of `rows` of `a` with the rows of `b` in `panels`, `[rows, panels]`, with the fastest kernel, on
+/// this thread. The sums must fit 32 bits.
 pub fn integer_product(
     a: Integers<'_>,
     b: &IntegerPanels,
     rows: Range<usize>,
     panels: Range<usize>,
-    stride: usize,
-    sums: &mut [i32],
+    sums: &mut [PanelSums],
 ) {
-    integer_product_with(*BEST_INTEGER, a, b, rows, panels, stride, sums);
+    integer_product_with(*BEST_INTEGER, a, b, rows, panels, sums);
 }
 
 /// [`integer_product`] with a kernel of the caller's choice.
@@ -68,12 +61,11 @@ pub fn integer_product_with(
     b: &IntegerPanels,
     rows: Range<usize>,
     panels: Range<usize>,
-    stride: usize,
-    sums: &mut [i32],
+    sums: &mut [PanelSums],
 ) {
     assert_eq!(a.terms, b.columns(), "rows of different length");
-    assert!(stride >= panels.len() * PANEL_ROWS && sums.len() >= rows.len() * stride);
-    (kernel.run)(a, b, rows, panels, stride, sums);
+    assert_eq!(sums.len(), rows.len() * panels.len());
+    (kernel.run)(a, b, rows, panels, sums);
 }
 
 /// The sums of a panel in registers.
@@ -91,38 +83,50 @@ pub(super) fn products_with<S: Sums, const ROWS: usize>(
     b: &IntegerPanels,
     rows: Range<usize>,
     panels: Range<usize>,
-    stride: usize,
-    sums: &mut [i32],
+    sums: &mut [PanelSums],
 ) {
     let count = rows.len();
+    let width = panels.len();
     for (index, panel) in panels.enumerate() {
-        let pairs = b.panel(panel);
-        let column = index * PANEL_ROWS;
+        let (pairs, filled) = (b.panel(panel), b.filled(panel));
         for first in (0..count).step_by(ROWS) {
             // The last row again where there are no more.
             let at = |offset: usize| (first + offset).min(count - 1);
             let of_rows = tile::<S, ROWS>(
                 std::array::from_fn(|offset| a.row(rows.start + at(offset))),
                 pairs,
+                filled,
             );
             for (offset, of_row) in of_rows.into_iter().enumerate() {
-                let out = &mut sums[at(offset) * stride + column..][..PANEL_ROWS];
-                if let Ok(out) = out.try_into() {
-                    of_row.store(out);
-                }
+                of_row.store(&mut sums[at(offset) * width + index]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn tile<S: Sums, const ROWS: usize>(a: [&[i16]; ROWS], pairs: &[PanelPair]) -> [S; ROWS] {
+fn tile<S: Sums, const ROWS: usize>(
+    a: [&[i16]; ROWS],
+    pairs: &[PanelPair],
+    filled: &[u32],
+) -> [S; ROWS] {
     let mut sums = [S::zero(); ROWS];
-    let whole = a.map(|a| a.as_chunks::<2>().0);
-    let count = whole[0].len();
-    for (index, pair) in pairs[..count].iter().enumerate() {
+    let count = a[0].len() / 2;
+    let whole = a.map(|a| &a.as_chunks::<2>().0[..count]);
+    let mut add = |index: usize, pair: &PanelPair| {
         for (sum, a) in sums.iter_mut().zip(&whole) {
             *sum = sum.add_products(a[index], pair);
+        }
+    };
+    if filled.len() == pairs.len() {
+        for (index, pair) in pairs[..count].iter().enumerate() {
+            add(index, pair);
+        }
+    } else {
+        for index in filled.iter().map(|index| *index as usize) {
+            if index < count {
+                add(index, &pairs[index]);
+            }
         }
     }
     if let Some(pair) = pairs.get(count) {

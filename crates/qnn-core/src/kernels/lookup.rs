@@ -9,11 +9,13 @@
 //! 4. w = o + sum_i c_i w_i has a pass for each of its digits i, and a . w = o A + sum_i c_i (a . w_i), A the sum of a.
 //!
 //! Sums of four of |a| <= 31 fit a byte: one table, also for 6-bit gradients. Wider integers, as 8-bit pixels, are
-//! 16 h + l with a table for h and one for l.
+//! 16 h + l with a table for h and one for l: two lines, as if they were rows of their own.
 //!
-//! A table serves all rows of w, a tile [`BLOCK_ROWS`] rows of a, so that most is read from the first-level cache.
+//! A table serves all rows of w, a tile [`BLOCK_ROWS`] lines of a, so that most is read from the first-level cache.
+//! Where all of them are blank, as most of an image's paper is, a tile is passed over.
 
 use std::ops::Range;
+use std::simd::i16x8;
 
 use super::BEST_LOOKUP;
 use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS};
@@ -186,7 +188,7 @@ pub(super) trait Bytes: Copy {
     const ROWS: usize;
 
     /// The tables of integers 0 to 3 and 4 to 7, `lift` added to every sum.
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables;
+    fn tables(integers: i16x8, lift: u8) -> Tables;
     fn zero() -> Self;
     /// The rows of a tile from `row` on.
     fn load(tile: &BitTile, row: usize) -> Self;
@@ -212,6 +214,9 @@ pub(super) trait Bytes: Copy {
 struct Digit {
     /// What it counts: 1, or 16 for the upper half of wide integers.
     value: i32,
+    /// An integer's part is shifted by so much, of these bits.
+    shift: i16,
+    mask: i16,
     /// What is added to the sums of a table so that none is negative.
     lift: i32,
     /// Picks that add up within a byte.
@@ -219,9 +224,11 @@ struct Digit {
 }
 
 impl Digit {
-    fn new(value: i32, smallest: i32, largest: i32) -> Digit {
+    fn new(shift: i16, mask: i16, smallest: i32, largest: i32) -> Digit {
         Digit {
-            value,
+            value: 1 << shift,
+            shift,
+            mask,
             lift: -4 * smallest,
             picks: (BYTE / (4 * (largest - smallest))) as usize,
         }
@@ -232,26 +239,28 @@ impl Digit {
         let (smallest, largest) = encoding.range();
         let (smallest, largest) = (i32::from(smallest.min(0)), i32::from(largest));
         if 4 * (largest - smallest) <= BYTE {
-            vec![Digit::new(1, smallest, largest)]
+            vec![Digit::new(0, -1, smallest, largest)]
         } else {
             vec![
-                Digit::new(1, 0, 15),
-                Digit::new(16, smallest >> 4, largest >> 4),
+                Digit::new(0, 15, 0, 15),
+                Digit::new(4, -1, smallest >> 4, largest >> 4),
             ]
         }
     }
 }
 
-/// For each table that integers of `encoding` take, how many picks from it add up within a byte: what the cost of the
+/// How many tables integers of `encoding` take, and how many picks from each add up within a byte: what the cost of the
 /// product follows from.
-pub(crate) fn lookup_picks(encoding: Encoding) -> Vec<usize> {
-    Digit::of(encoding)
-        .iter()
-        .map(|digit| digit.picks)
-        .collect()
+pub(crate) fn lookup_tables(encoding: Encoding) -> (usize, usize) {
+    let digits = Digit::of(encoding);
+    (digits.len(), fewest_picks(&digits))
 }
 
-/// The algorithm, for blocks of `ROWS` rows; of `WIDE_ROWS` where no two picks add up within a byte, or are no more.
+fn fewest_picks(digits: &[Digit]) -> usize {
+    digits.iter().map(|digit| digit.picks).min().unwrap_or(1)
+}
+
+/// The algorithm, for blocks of `ROWS` lines; of `WIDE_ROWS` where no two picks add up within a byte, or are no more.
 #[inline(always)]
 pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>(
     a: Integers<'_>,
@@ -264,129 +273,146 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
         return;
     }
     let digits = Digit::of(a.encoding);
-    let is_wide = digits.iter().any(|digit| digit.picks < 2);
-    for (index, sums) in sums.chunks_mut(BLOCK_ROWS * bands.len()).enumerate() {
-        let first = rows.start + index * BLOCK_ROWS;
-        let rows = sums.len() / bands.len();
-        let block = |first: usize, rows: usize| Block {
-            a,
-            first,
-            rows,
-            digits: &digits,
-        };
-        if !is_wide && rows.is_multiple_of(ROWS) {
-            block(first, rows).products::<V, ROWS, BLOCK_ROWS>(w, bands.clone(), sums);
-        } else if rows.is_multiple_of(WIDE_ROWS) {
-            block(first, rows).products::<V, WIDE_ROWS, BLOCK_ROWS>(w, bands.clone(), sums);
+    let is_wide = fewest_picks(&digits) < 2;
+    let lines: Vec<Line<'_>> = rows
+        .enumerate()
+        .flat_map(|(row, of_a)| {
+            let integers = a.row(of_a);
+            digits.iter().map(move |digit| Line {
+                row,
+                integers,
+                digit,
+            })
+        })
+        .collect();
+    let mut tables = Vec::new();
+    for lines in lines.chunks(BLOCK_ROWS) {
+        let (w, bands, tables) = (w, bands.clone(), &mut tables);
+        if !is_wide && lines.len().is_multiple_of(ROWS) {
+            products_of_lines::<V, ROWS>(lines, w, bands, tables, sums);
+        } else if lines.len().is_multiple_of(WIDE_ROWS) {
+            products_of_lines::<V, WIDE_ROWS>(lines, w, bands, tables, sums);
+        } else if digits.len() == 2 {
+            products_of_lines::<V, 2>(lines, w, bands, tables, sums);
         } else {
-            for (row, sums) in sums.chunks_mut(bands.len()).enumerate() {
-                block(first + row, 1).products::<V, 1, 1>(w, bands.clone(), sums);
-            }
+            products_of_lines::<V, 1>(lines, w, bands, tables, sums);
         }
     }
 }
 
-/// Up to [`BLOCK_ROWS`] rows of a.
-struct Block<'a> {
-    a: Integers<'a>,
-    first: usize,
-    rows: usize,
-    digits: &'a [Digit],
+/// A digit of the integers of a row of a.
+struct Line<'a> {
+    /// Of the sums.
+    row: usize,
+    integers: &'a [i16],
+    digit: &'a Digit,
 }
 
-impl Block<'_> {
-    /// The products of `MOST` rows or fewer, `ROWS` at a time.
+impl Line<'_> {
+    /// The digits of up to eight integers from `start` on.
     #[inline(always)]
-    fn products<V: Bytes, const ROWS: usize, const MOST: usize>(
-        &self,
-        w: &BitTiles,
-        bands: Range<usize>,
-        sums: &mut [TileSums],
-    ) {
-        let encoding = w.encoding();
-        let coefficients: i32 = (0..encoding.digits())
-            .map(|digit| encoding.coefficient(digit))
-            .sum();
-        let lifts: i32 = self
-            .digits
-            .iter()
-            .map(|digit| digit.value * digit.lift)
-            .sum();
-        let lifted = coefficients * lifts * 2 * w.groups() as i32;
-        for (row, sums) in sums.chunks_exact_mut(bands.len()).enumerate() {
-            let sum: i32 = self
-                .a
-                .row(self.first + row)
-                .iter()
-                .map(|a| i32::from(*a))
-                .sum();
+    fn digits(&self, start: usize) -> i16x8 {
+        let integers = &self.integers[start..];
+        let integers = match integers.first_chunk() {
+            Some(whole) => i16x8::from_array(*whole),
+            None => i16x8::load_or_default(integers),
+        };
+        (integers >> i16x8::splat(self.digit.shift)) & i16x8::splat(self.digit.mask)
+    }
+}
+
+/// The products of up to [`BLOCK_ROWS`] lines, `ROWS` at a time, which are all of some rows. `tables` is room to use.
+#[inline(always)]
+fn products_of_lines<V: Bytes, const ROWS: usize>(
+    lines: &[Line<'_>],
+    w: &BitTiles,
+    bands: Range<usize>,
+    tables: &mut Vec<Tables>,
+    sums: &mut [TileSums],
+) {
+    let encoding = w.encoding();
+    let digits = (0..encoding.digits()).map(|digit| encoding.coefficient(digit));
+    let lifts = 2 * w.groups() as i32 * digits.sum::<i32>();
+    for line in lines {
+        let sums = &mut sums[line.row * bands.len()..][..bands.len()];
+        let lifted = lifts * line.digit.value * line.digit.lift;
+        if line.digit.value == 1 {
+            let sum: i32 = line.integers.iter().map(|a| i32::from(*a)).sum();
             sums.fill([encoding.offset() * sum - lifted; TILE_ROWS]);
+        } else {
+            for sum in sums.as_flattened_mut() {
+                *sum -= lifted;
+            }
         }
-        let mut tables = [[Tables([[0; 16]; 2]); BLOCK / TILE_COLUMNS]; MOST];
-        let tables = tables.as_flattened_mut();
-        for start in (0..self.a.terms).step_by(BLOCK) {
-            let terms = start..self.a.terms.min(start + BLOCK);
-            let groups = start / TILE_COLUMNS..terms.end.div_ceil(TILE_COLUMNS);
-            // Of `ROWS` rows at a time, [groups, rows].
-            let of_rows = ROWS * groups.len();
-            for digit in self.digits {
-                for row in 0..self.rows {
-                    let tables = &mut tables[row / ROWS * of_rows + row % ROWS..];
-                    self.build::<V, ROWS>(row, digit, terms.clone(), tables);
-                }
-                for (index, band) in bands.clone().enumerate() {
-                    for w_digit in 0..encoding.digits() {
-                        let tiles = &w.digit(band, w_digit)[groups.clone()];
-                        let factor = digit.value * encoding.coefficient(w_digit);
-                        for first in (0..self.rows).step_by(ROWS) {
-                            let tables = &tables[first / ROWS * of_rows..][..of_rows];
-                            let (tables, _) = tables.as_chunks::<ROWS>();
-                            for tile_row in (0..TILE_ROWS).step_by(V::ROWS) {
-                                let (pairs, upper) = match digit.picks {
-                                    30.. => picks::<V, ROWS, 15>(tables, tiles, tile_row),
-                                    8.. => picks::<V, ROWS, 4>(tables, tiles, tile_row),
-                                    4.. => picks::<V, ROWS, 2>(tables, tiles, tile_row),
-                                    2.. => picks::<V, ROWS, 1>(tables, tiles, tile_row),
-                                    _ => picks_wide::<V, ROWS>(tables, tiles, tile_row),
-                                };
-                                for row in 0..ROWS {
-                                    let sums = &mut sums[(first + row) * bands.len() + index];
-                                    V::add_to(pairs[row], upper[row], factor, tile_row, sums);
-                                }
-                            }
+    }
+    // What is lifted is nowhere blank.
+    let has_blanks = lines.iter().all(|line| line.digit.lift == 0);
+    let picks_in_byte = lines.iter().map(|line| line.digit.picks).min().unwrap_or(1);
+    let terms = w.columns();
+    let room = lines.len() * w.groups().min(BLOCK / TILE_COLUMNS);
+    tables.resize(room, Tables([[0; 16]; 2]));
+    let (tables, _) = tables.as_chunks_mut::<ROWS>();
+    let mut places = [[0; BLOCK / TILE_COLUMNS]; BLOCK_ROWS];
+    let mut counts = [0; BLOCK_ROWS];
+    for start in (0..terms).step_by(BLOCK) {
+        let groups = start / TILE_COLUMNS..terms.min(start + BLOCK).div_ceil(TILE_COLUMNS);
+        for (index, lines) in lines.chunks_exact(ROWS).enumerate() {
+            let tables = &mut tables[index * groups.len()..][..groups.len()];
+            counts[index] = build::<V, ROWS>(lines, start, has_blanks, tables, &mut places[index]);
+        }
+        for (band_index, band) in bands.clone().enumerate() {
+            for w_digit in 0..encoding.digits() {
+                let tiles = &w.digit(band, w_digit)[groups.clone()];
+                let coefficient = encoding.coefficient(w_digit);
+                for (index, lines) in lines.chunks_exact(ROWS).enumerate() {
+                    let (tables, places) = (&tables[index * groups.len()..], &places[index]);
+                    let count = counts[index];
+                    let (tables, places) = (&tables[..count], &places[..count]);
+                    for tile_row in (0..TILE_ROWS).step_by(V::ROWS) {
+                        let (pairs, upper) = match picks_in_byte {
+                            _ if has_blanks => picks_at::<V, ROWS>(tables, places, tiles, tile_row),
+                            30.. => picks::<V, ROWS, 15>(tables, tiles, tile_row),
+                            8.. => picks::<V, ROWS, 4>(tables, tiles, tile_row),
+                            4.. => picks::<V, ROWS, 2>(tables, tiles, tile_row),
+                            2.. => picks::<V, ROWS, 1>(tables, tiles, tile_row),
+                            _ => picks_wide::<V, ROWS>(tables, tiles, tile_row),
+                        };
+                        for (place, line) in lines.iter().enumerate() {
+                            let factor = line.digit.value * coefficient;
+                            let sums = &mut sums[line.row * bands.len() + band_index];
+                            V::add_to(pairs[place], upper[place], factor, tile_row, sums);
                         }
                     }
                 }
             }
         }
     }
+}
 
-    /// Writes the tables of a digit of some terms of a row, `ROWS` apart.
-    #[inline(always)]
-    fn build<V: Bytes, const ROWS: usize>(
-        &self,
-        row: usize,
-        digit: &Digit,
-        terms: Range<usize>,
-        tables: &mut [Tables],
-    ) {
-        let (whole, rest) = self.a.row(self.first + row)[terms].as_chunks::<TILE_COLUMNS>();
-        let mut last = [0; TILE_COLUMNS];
-        last[..rest.len()].copy_from_slice(rest);
-        let last = (!rest.is_empty()).then_some(&last);
-        for (tables, integers) in tables
-            .iter_mut()
-            .step_by(ROWS)
-            .zip(whole.iter().chain(last))
-        {
-            let integers = match (self.digits.len(), digit.value) {
-                (1, _) => *integers,
-                (_, 1) => integers.map(|integer| integer & 15),
-                _ => integers.map(|integer| integer >> 4),
-            };
-            *tables = V::tables(&integers, digit.lift as u8);
+/// Writes the tables of some groups of terms of lines, `[groups, lines]`, from term `start` on, without groups that are
+/// blank in all lines where there may be such, and to `places` which groups they are. Says how many.
+#[inline(always)]
+fn build<V: Bytes, const ROWS: usize>(
+    lines: &[Line<'_>],
+    start: usize,
+    has_blanks: bool,
+    tables: &mut [[Tables; ROWS]],
+    places: &mut [u8],
+) -> usize {
+    let mut count = 0;
+    for group in 0..tables.len() {
+        let at = start + group * TILE_COLUMNS;
+        let is_blank = |line: &Line<'_>| line.digits(at) == i16x8::splat(0);
+        if has_blanks && lines.iter().all(is_blank) {
+            continue;
         }
+        for (table, line) in tables[count].iter_mut().zip(lines) {
+            *table = V::tables(line.digits(at), line.digit.lift as u8);
+        }
+        places[count] = group as u8;
+        count += 1;
     }
+    count
 }
 
 /// Sums of pairs and of upper bytes for each row of a with rows of the tiles from `tile_row` on, where the picks of
@@ -418,10 +444,10 @@ fn picks_of_group<V: Bytes>(tables: &Tables, [lower, upper]: [V; 2]) -> [V; 2] {
 
 /// Adds picks that add up within a byte.
 #[inline(always)]
-fn add_bytes<V: Bytes, const ROWS: usize>(
+fn add_bytes<'a, V: Bytes, const ROWS: usize>(
     (mut pairs, mut upper): ([V; ROWS], [V; ROWS]),
     tables: &[[Tables; ROWS]],
-    tiles: &[BitTile],
+    tiles: impl IntoIterator<Item = &'a BitTile>,
     tile_row: usize,
 ) -> ([V; ROWS], [V; ROWS]) {
     let mut bytes = [V::zero(); ROWS];
@@ -438,6 +464,25 @@ fn add_bytes<V: Bytes, const ROWS: usize>(
         upper[row] = upper[row].add_pairs(bytes[row].upper_bytes());
     }
     (pairs, upper)
+}
+
+/// The same of digits of 15 at most, for the tiles at `places` alone.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+fn picks_at<V: Bytes, const ROWS: usize>(
+    tables: &[[Tables; ROWS]],
+    places: &[u8],
+    tiles: &[BitTile],
+    tile_row: usize,
+) -> ([V; ROWS], [V; ROWS]) {
+    let mut sums = ([V::zero(); ROWS], [V::zero(); ROWS]);
+    let at = |place: &u8| &tiles[usize::from(*place)];
+    let (tables, last_tables) = tables.as_chunks::<2>();
+    let (places, last_places) = places.as_chunks::<2>();
+    for (tables, places) in tables.iter().zip(places) {
+        sums = add_bytes(sums, tables, places.iter().map(at), tile_row);
+    }
+    add_bytes(sums, last_tables, last_places.iter().map(at), tile_row)
 }
 
 /// The same where no two picks fit a byte.
@@ -486,10 +531,10 @@ impl PortableBytes {
 impl Bytes for PortableBytes {
     const ROWS: usize = TILE_ROWS;
 
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
+    fn tables(integers: i16x8, lift: u8) -> Tables {
         Tables([0, 4].map(|first| {
             let mut table = [lift; 16];
-            for (bit, integer) in integers[first..first + 4].iter().enumerate() {
+            for (bit, integer) in integers.as_array()[first..first + 4].iter().enumerate() {
                 for index in 0..1 << bit {
                     table[index + (1 << bit)] = table[index].wrapping_add(*integer as u8);
                 }

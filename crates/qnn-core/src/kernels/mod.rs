@@ -32,8 +32,10 @@ cfg_select! {
 
 pub use choice::{Choice, Costs, Method};
 pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
-pub use integer::{IntegerKernel, integer_kernels, integer_product, integer_product_with};
-pub(crate) use lookup::lookup_picks;
+pub use integer::{
+    IntegerKernel, PanelSums, integer_kernels, integer_product, integer_product_with,
+};
+pub(crate) use lookup::lookup_tables;
 pub use lookup::{
     BLOCK_ROWS, Integers, LookupKernel, TileSums, lookup_kernels, lookup_product,
     lookup_product_with,

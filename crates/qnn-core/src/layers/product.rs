@@ -6,6 +6,7 @@
 //! sum is one thread's, so no result depends on the cut.
 
 use std::ops::Range;
+use std::simd::{Simd, SimdElement};
 
 use super::{NotFinite, are_finite};
 use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
@@ -569,10 +570,11 @@ impl Operand {
             }
             (Numbers::Integers(values), Numbers::Panels(b)) => {
                 let panels = columns.start / PANEL_ROWS..columns.end.div_ceil(PANEL_ROWS);
-                let stride = panels.len() * PANEL_ROWS;
-                let sums = out.as_flattened_mut();
-                integer_product(integers(values), b, rows, panels, stride, sums);
-                return stride;
+                let width = panels.len();
+                let (sums, _) = out.as_flattened_mut().as_chunks_mut();
+                let sums = &mut sums[..rows.len() * width];
+                integer_product(integers(values), b, rows, panels, sums);
+                return width * PANEL_ROWS;
             }
             (Numbers::Planes(a), Numbers::Planes(b)) => {
                 bit_plane_product(
@@ -612,8 +614,8 @@ fn fill_rows<T: Copy + Default + Send>(
     numbers
 }
 
-/// `[rows, columns]` to `[columns, rows]`.
-pub(crate) fn transpose<T: Copy + Default + Send + Sync>(
+/// `[rows, columns]` to `[columns, rows]`, four by four where there are as many.
+pub(crate) fn transpose<T: SimdElement + Default + Send + Sync>(
     rows: usize,
     columns: usize,
     from: &[T],
@@ -622,14 +624,38 @@ pub(crate) fn transpose<T: Copy + Default + Send + Sync>(
     threads::for_each(to.chunks_mut((SQUARE * rows).max(1)), |square, to| {
         let first = square * SQUARE;
         for start in (0..rows).step_by(SQUARE) {
-            for (offset, to) in to.chunks_exact_mut(rows).enumerate() {
-                for row in start..rows.min(start + SQUARE) {
-                    to[row] = from[row * columns + first + offset];
+            let end = rows.min(start + SQUARE);
+            for (fours, to) in to.chunks_mut(4 * rows).enumerate() {
+                let column = first + 4 * fours;
+                let whole = if to.len() == 4 * rows {
+                    (end - start) / 4
+                } else {
+                    0
+                };
+                for row in (start..start + 4 * whole).step_by(4) {
+                    let lines = [0, 1, 2, 3].map(|line| {
+                        Simd::<T, 4>::from_slice(&from[(row + line) * columns + column..])
+                    });
+                    for (line, of_line) in transpose_four(lines).into_iter().enumerate() {
+                        of_line.copy_to_slice(&mut to[line * rows + row..]);
+                    }
+                }
+                for (offset, to) in to.chunks_exact_mut(rows).enumerate() {
+                    for row in start + 4 * whole..end {
+                        to[row] = from[row * columns + column + offset];
+                    }
                 }
             }
         }
     });
     to
+}
+
+#[inline(always)]
+fn transpose_four<T: SimdElement>([a, b, c, d]: [Simd<T, 4>; 4]) -> [Simd<T, 4>; 4] {
+    let ((a, c), (b, d)) = (a.interleave(c), b.interleave(d));
+    let ((first, second), (third, fourth)) = (a.interleave(b), c.interleave(d));
+    [first, second, third, fourth]
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! relaxed SIMD its relaxed form does, which is one instruction less on x86 and the same for indices up to 15.
 
 use std::arch::wasm32::*;
+use std::simd::i16x8;
 
-use crate::bits::{BitTile, TILE_COLUMNS};
+use crate::bits::BitTile;
 use crate::kernels::lookup::{
     Bytes, LookupKernel, Table, Tables, TileSums, inner_loop_with, products_with,
 };
@@ -30,15 +31,34 @@ fn swizzle(table: v128, indices: v128) -> v128 {
     i8x16_swizzle(table, indices)
 }
 
+/// For each half of eight integers, where a table's summands lie among integers that are each followed by their sum with
+/// the next: the one of the first two integers, by the lower two bits of the index, and of the last two.
+static SUMMANDS: [[Register; 2]; 2] = {
+    /// Picks a zero.
+    const NONE: i8 = -1;
+    const fn summands(first: i8) -> [Register; 2] {
+        let (a, b, c, d) = (first, first + 2, first + 4, first + 6);
+        let (l, u) = ([NONE, a, b, a + 1], [NONE, c, d, c + 1]);
+        [
+            Register(i8x16(
+                l[0], l[1], l[2], l[3], l[0], l[1], l[2], l[3], l[0], l[1], l[2], l[3], l[0], l[1],
+                l[2], l[3],
+            )),
+            Register(i8x16(
+                u[0], u[0], u[0], u[0], u[1], u[1], u[1], u[1], u[2], u[2], u[2], u[2], u[3], u[3],
+                u[3], u[3],
+            )),
+        ]
+    }
+    [summands(0), summands(8)]
+};
+
 impl Bytes for Register {
     const ROWS: usize = 16;
 
     #[inline(always)]
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
-        /// Picks a zero.
-        const NONE: i8 = -128;
-        // SAFETY: eight i16 are as many bytes as a register.
-        let integers = unsafe { v128_load(integers.as_ptr().cast()) };
+    fn tables(integers: i16x8, lift: u8) -> Tables {
+        let integers = v128::from(integers);
         let bytes = i8x16_narrow_i16x8(integers, integers);
         // Each integer, followed by its sum with the next.
         let with_next = i8x16_add(bytes, u64x2_shr(bytes, 8));
@@ -46,40 +66,17 @@ impl Bytes for Register {
             bytes, with_next,
         );
         let lift = i8x16_splat(lift as i8);
-        let table = |first: i8| {
-            let (a, b, c, d) = (first, first + 2, first + 4, first + 6);
-            let lower = [NONE, a, b, a + 1];
-            let upper = [NONE, c, d, c + 1];
-            let indices = |of: fn(usize) -> usize, sums: [i8; 4]| {
-                let at = |index| sums[of(index)];
-                i8x16(
-                    at(0),
-                    at(1),
-                    at(2),
-                    at(3),
-                    at(4),
-                    at(5),
-                    at(6),
-                    at(7),
-                    at(8),
-                    at(9),
-                    at(10),
-                    at(11),
-                    at(12),
-                    at(13),
-                    at(14),
-                    at(15),
-                )
-            };
-            let lower = i8x16_swizzle(both, indices(|index| index % 4, lower));
-            let upper = i8x16_swizzle(both, indices(|index| index / 4, upper));
-            let sums = i8x16_add(i8x16_add(lower, upper), lift);
+        let table = |half: usize| {
+            // SAFETY: the constants are two registers for each table. They are read, and not known, lest the compiler
+            // make shuffles of two registers of them, for which browsers build constants anew each time.
+            let [lower, upper] = unsafe { (&raw const SUMMANDS[half]).read_volatile() };
+            let sums = i8x16_add(swizzle(both, lower.0), swizzle(both, upper.0));
             let mut table = [0; 16];
             // SAFETY: a table is as many bytes as a register.
-            unsafe { v128_store(table.as_mut_ptr().cast(), sums) };
+            unsafe { v128_store(table.as_mut_ptr().cast(), i8x16_add(sums, lift)) };
             table
         };
-        Tables([table(0), table(8)])
+        Tables([table(0), table(1)])
     }
 
     #[inline(always)]

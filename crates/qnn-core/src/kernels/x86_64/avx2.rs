@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 use std::ops::Range;
+use std::simd::i16x8;
 
-use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair, TILE_COLUMNS, TILE_ROWS};
+use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair, TILE_ROWS};
 use crate::kernels::float::{self, FloatKernel, Tile, tile_words};
 use crate::kernels::integer::{self, IntegerKernel};
 use crate::kernels::lookup::{
@@ -125,20 +126,19 @@ pub fn float_kernel() -> Option<FloatKernel> {
 pub fn integer_kernel() -> Option<IntegerKernel> {
     available().then_some(IntegerKernel {
         name: "i16 4x16 avx2",
-        run: |a, b, rows, panels, stride, sums| {
+        run: |a, b, rows, panels, sums| {
             #[target_feature(enable = "avx2")]
             fn run(
                 a: Integers<'_>,
                 b: &IntegerPanels,
                 rows: Range<usize>,
                 panels: Range<usize>,
-                stride: usize,
-                sums: &mut [i32],
+                sums: &mut [integer::PanelSums],
             ) {
-                integer::products_with::<PanelRegisters, 4>(a, b, rows, panels, stride, sums);
+                integer::products_with::<PanelRegisters, 4>(a, b, rows, panels, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
-            unsafe { run(a, b, rows, panels, stride, sums) }
+            unsafe { run(a, b, rows, panels, sums) }
         },
     })
 }
@@ -223,11 +223,11 @@ impl Bytes for Register {
     const ROWS: usize = TILE_ROWS;
 
     #[inline(always)]
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
+    fn tables(integers: i16x8, lift: u8) -> Tables {
         let mut tables = Tables([[0; 16]; 2]);
         // SAFETY: see above.
         unsafe {
-            let integers = _mm_loadu_si128(integers.as_ptr().cast());
+            let integers = integers.into();
             let bytes = _mm_packs_epi16(integers, integers);
             // Each integer, followed by its sum with the next.
             let with_next = _mm_add_epi8(bytes, _mm_srli_epi64::<8>(bytes));

@@ -86,21 +86,20 @@ pub fn integer_kernel() -> Option<IntegerKernel> {
     let available = is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni");
     available.then_some(IntegerKernel {
         name: "i16 6x16 avx512",
-        run: |a, b, rows, panels, stride, sums| {
+        run: |a, b, rows, panels, sums| {
             #[target_feature(enable = "avx512bw,avx512vnni")]
             fn run(
                 a: Integers<'_>,
                 b: &IntegerPanels,
                 rows: Range<usize>,
                 panels: Range<usize>,
-                stride: usize,
-                sums: &mut [i32],
+                sums: &mut [PanelSums],
             ) {
                 // Six sums: about as many as are under way while one waits for its last term.
-                products_with::<PanelRegister, 6>(a, b, rows, panels, stride, sums);
+                products_with::<PanelRegister, 6>(a, b, rows, panels, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
-            unsafe { run(a, b, rows, panels, stride, sums) }
+            unsafe { run(a, b, rows, panels, sums) }
         },
     })
 }

@@ -3,8 +3,9 @@
 
 use std::arch::x86_64::*;
 use std::ops::Range;
+use std::simd::i16x8;
 
-use crate::bits::{BitRows, BitTile, BitTiles, TILE_COLUMNS};
+use crate::bits::{BitRows, BitTile, BitTiles};
 use crate::kernels::lookup::{
     Bytes, InnerLoop, Integers, LookupKernel, Table, Tables, TileSums, inner_loop_with,
     products_with,
@@ -66,11 +67,11 @@ impl Bytes for Register {
     const ROWS: usize = 16;
 
     #[inline(always)]
-    fn tables(integers: &[i16; TILE_COLUMNS], lift: u8) -> Tables {
+    fn tables(integers: i16x8, lift: u8) -> Tables {
         let mut tables = Tables([[0; 16]; 2]);
         // SAFETY: see above.
         unsafe {
-            let integers = _mm_loadu_si128(integers.as_ptr().cast());
+            let integers = integers.into();
             let bytes = _mm_packs_epi16(integers, integers);
             // Each integer, followed by its sum with the next.
             let with_next = _mm_add_epi8(bytes, _mm_srli_epi64::<8>(bytes));
