@@ -270,7 +270,7 @@ impl Timed {
             row,
             heading: match &subject {
                 Subject::Kernel { shape, .. } => Some(shape_name(*shape)),
-                Subject::InRegister { .. } => Some("in registers".into()),
+                Subject::InRegister { .. } => Some("in-register limit".into()),
                 _ => None,
             },
             is_reference: match &subject {
@@ -352,7 +352,7 @@ fn cells(row: &[Timed], reference: Option<&Timed>, threads: &[usize]) -> Vec<Cel
     // The first of the shapes, and the inner loop.
     if let [first, _, _, limit] = row {
         add(
-            "share of it".into(),
+            "share of limit".into(),
             ratio(&first.speeds(0), &limit.speeds(0)),
         );
     }
