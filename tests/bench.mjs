@@ -1,18 +1,20 @@
 // What the built page costs and gives, measured in headless Chromium: `./dev bench [--quick] [--json FILE] [--svg FILE]`.
 // Ratios are of figures taken in turn in one run: these machines, like a visitor's, have other things to do.
-// `--quick` measures only what is promised: ratios between our kernels, and to other libraries.
+// `--quick` measures only what is promised, ratios between our kernels and to other libraries, and products of several
+// bits. `--native FILE` puts what `qnn bench --json` wrote into the report.
 
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import { chart } from "./bench/charts.mjs";
 import { openEngine } from "./bench/engine.mjs";
-import { goalsChart, goalsTable, measureGoals } from "./bench/goals.mjs";
+import { goalsTable, measureGoals } from "./bench/goals.mjs";
 import { median } from "./bench/statistics.mjs";
 import { BLANK, converse, DIST, launch, open, serve, SPEC } from "./browser/support.mjs";
 
-const FILES = { json: { type: "string" }, svg: { type: "string" } };
+const FILES = { json: { type: "string" }, svg: { type: "string" }, native: { type: "string" } };
 const { values: options } = parseArgs({ options: { quick: { type: "boolean" }, ...FILES } });
 const THREADS = cpus().length;
 const mnist = Boolean(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null));
@@ -43,12 +45,17 @@ async function talk(threads, messages, until) {
     return heard;
 }
 
-/** Speeds of all kernels and of products of several bit widths, in G multiply-accumulates a second: medians of runs in turn. */
+/**
+ * Speeds of products of several bit widths and, but for a quick run, of all kernels, in G multiply-accumulates a second:
+ * medians of runs in turn.
+ */
 async function kernels(threads) {
     const engine = await openEngine(browser, server.url, { build: BUILD, threads });
-    const twins = threads > 1 ? [] : (await engine.kernels()).map((name) => [name, { kind: "kernel", name, a_bits: 1 }]);
+    const names = options.quick || threads > 1 ? [] : await engine.kernels();
+    const twins = names.map((name) => [name, { kind: "kernel", name, a_bits: 1 }]);
     const products = BIT_PAIRS.map(([a_bits, b_bits]) => [`${a_bits} x ${b_bits} bits`, { kind: "product", a_bits, b_bits }]);
-    const rows = SHAPES.flatMap((shape) => [...twins, ...products].map(([name, subject]) => ({ name, subject: { ...subject, shape }, speeds: [] })));
+    const shapes = options.quick ? SHAPES.slice(0, 1) : SHAPES;
+    const rows = shapes.flatMap((shape) => [...twins, ...products].map(([name, subject]) => ({ name, subject: { ...subject, shape }, speeds: [] })));
     for (let round = 0; round < 5; round++) {
         for (const row of rows) {
             const { milliseconds, macs } = await engine.measure(row.subject, 10);
@@ -62,6 +69,18 @@ async function kernels(threads) {
         name,
         gigaMacsPerSecond: round(median(speeds)),
     }));
+}
+
+/** The same as text: a line for each name, a column for each shape and number of threads. */
+function kernelsTable(kernels) {
+    const column = ({ shape, threads }) => `${shape}, ${threads} thr`;
+    const columns = [...new Set(kernels.map(column))];
+    const lines = [...new Set(kernels.map(({ name }) => name))].map((name) => {
+        const rows = kernels.filter((row) => row.name === name);
+        return [name, ...columns.map((heading) => rows.find((row) => column(row) === heading)?.gigaMacsPerSecond ?? "")];
+    });
+    const text = ([name, ...cells]) => name.padEnd(24) + cells.map((cell) => String(cell).padStart(22)).join("");
+    return [["G multiply-accumulates/s", ...columns], ...lines].map(text).join("\n");
 }
 
 /** Images trained a second: the median of what the engine says over 600 steps. */
@@ -144,21 +163,26 @@ const report = {
     browser: `Chromium ${browser.version()}`,
     machine: `${cpus().length} x ${cpus()[0].model}`,
     ...goals,
+    kernels: [...(await kernels(1)), ...(await kernels(THREADS))],
 };
-if (options.svg) await writeFile(options.svg, goalsChart(goals));
-if (!options.quick) Object.assign(report, await everything());
+console.log(kernelsTable(report.kernels));
+if (!options.quick) {
+    const visit = await visits();
+    console.log(JSON.stringify(visit, null, 4));
+    Object.assign(report, visit);
+}
+if (options.native) report.native = JSON.parse(await readFile(options.native));
 await browser.close();
 await server.close();
 await plain.close();
-if (!options.quick) console.log(JSON.stringify(report, null, 4));
+if (options.svg) await writeFile(options.svg, chart(report));
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 4)}\n`);
 
 /** What a visit costs and gives. */
-async function everything() {
+async function visits() {
     const report = {
         gzippedBytes: await sizes(),
         starts: [await starts(1), await starts(THREADS)],
-        kernels: [...(await kernels(1)), ...(await kernels(THREADS))],
         trainingData: mnist ? "MNIST" : "procedural digits",
         training: [],
         pauses: [await pauses(1), await pauses(THREADS)],

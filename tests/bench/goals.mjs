@@ -127,7 +127,7 @@ export async function measureGoals(browser, url, { build, rounds = 7, note = () 
 
 const round = (value) => Number(value.toPrecision(3));
 
-const goalText = ({ goal, atMost }) => `${atMost ? "at most" : "at least"} ${goal}`;
+export const goalText = ({ goal, atMost }) => `${atMost ? "at most" : "at least"} ${goal}`;
 
 /** The rows as text. */
 export function goalsTable({ goals, epochOf4096Seconds, skipped }) {
@@ -141,31 +141,4 @@ export function goalsTable({ goals, epochOf4096Seconds, skipped }) {
         `An epoch of 784-4096-4096-4096-10, 60,000 images, batch 100, 2 threads: ${epochOf4096Seconds} s (aim: under 60)`,
         ...skipped.map(({ peer, reason }) => `Not measured: ${peer}: ${reason}`),
     ].join("\n");
-}
-
-/** The rows as a chart: how far each ratio is from its goal, in steps of two. */
-export function goalsChart({ goals }) {
-    const [left, width, height] = [470, 300, 26];
-    const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
-    const rows = goals.map((row, index) => {
-        const { what, ratio, goal, atMost, met } = row;
-        const ahead = Math.log2(atMost ? goal / ratio : ratio / goal);
-        const length = Math.min(Math.abs(ahead), 2) * (width / 4);
-        const y = 30 + index * height;
-        const x = left + width / 2 - (ahead < 0 ? length : 0);
-        return [
-            `<text x="${left - 8}" y="${y + 15}" text-anchor="end">${escape(what)}</text>`,
-            `<rect x="${x}" y="${y + 3}" width="${Math.max(length, 1)}" height="16" class="${met ? "met" : "missed"}"/>`,
-            `<text x="${left + width + 8}" y="${y + 15}">${ratio} (goal: ${goalText(row)})</text>`,
-        ].join("\n");
-    });
-    const bottom = 30 + goals.length * height;
-    return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + 200} ${bottom + 8}" font-family="sans-serif" font-size="13">
-<style>text { fill: #333 } line { stroke: #999 } .met { fill: #2a7d4f } .missed { fill: #b5472f }
-@media (prefers-color-scheme: dark) { text { fill: #ddd } }</style>
-<text x="${left + width / 2}" y="18" text-anchor="middle">half the goal - the goal - twice the goal</text>
-<line x1="${left + width / 2}" y1="26" x2="${left + width / 2}" y2="${bottom}"/>
-${rows.join("\n")}
-</svg>
-`;
 }

@@ -1,6 +1,7 @@
 //! `qnn`: the same networks, specs and data as the page, at native speed. It reads arguments and files, keeps the
 //! clock and prints; all mathematics is `qnn_core`'s.
 
+mod bench;
 mod cost;
 mod files;
 mod reproduce;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bench::{Bench, bench};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use qnn_core::cost::weight_bytes;
@@ -46,6 +48,8 @@ enum Command {
     Cost(Box<CostArguments>),
     /// Trains the networks of named recipes and reports how they did beside the paper's figures.
     Reproduce(Reproduce),
+    /// Measures how fast it all is on this machine.
+    Bench(Bench),
 }
 
 #[derive(Args)]
@@ -152,6 +156,7 @@ fn main() -> Result<()> {
         Command::Reproduce(arguments) => {
             threads(arguments.threads)?.install(|| reproduce(arguments))
         }
+        Command::Bench(arguments) => bench(arguments),
     }
 }
 

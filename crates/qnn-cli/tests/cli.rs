@@ -161,6 +161,49 @@ fn it_counts_what_a_network_costs() {
 }
 
 #[test]
+fn it_measures_what_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let file = file.to_str().unwrap();
+    let bench = ["bench", "products", "--quick", "--threads", "2"];
+    let output = qnn(&[&bench[..], &["--json", file]].concat());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("2 threads to 1"), "{printed}");
+
+    let report: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let [table] = &report["tables"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(
+        (&table["part"], &report["threads"]),
+        (&"products".into(), &2.into())
+    );
+    let rows = table["rows"].as_array().unwrap();
+    for row in rows {
+        let cells = row["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), 5);
+        for cell in cells {
+            let figure = |of: &Value| of.as_f64().unwrap();
+            let [low, high] = [0, 1].map(|end| figure(&cell["quartiles"][end]));
+            let median = figure(&cell["median"]);
+            assert!(0.0 < low && low <= median && median <= high, "{row}");
+        }
+    }
+    // Floats are what the others are compared with.
+    let floats = rows.last().unwrap();
+    assert_eq!(floats["name"], "32 x 32 bits");
+    assert_eq!(
+        (
+            &floats["cells"][3]["heading"],
+            &floats["cells"][3]["median"]
+        ),
+        (&"to floats, 1 thread".into(), &1.0.into())
+    );
+    assert!(refusal(&["bench", "nonsense"]).contains("answers"));
+    assert!(refusal(&["bench", "--threads", "0"]).contains("at least one thread"));
+}
+
+#[test]
 fn it_reproduces_recipes_once_and_reports_them() {
     let folder = tempfile::tempdir().unwrap();
     small_set(folder.path());
