@@ -17,11 +17,12 @@ use rayon::prelude::*;
 
 /// Numbers that are worth handing out: a few microseconds of work.
 const PIECE: usize = 1 << 12;
-/// Turns of waiting before a thread goes to sleep: some 50 microseconds. A turn has no pause on wasm.
+/// Turns of waiting before a thread goes to sleep: some 200 microseconds, for longer than one thread alone has something
+/// to do within a step. A turn has no pause on wasm.
 const PATIENCE: u32 = if cfg!(target_family = "wasm") {
-    20_000
+    100_000
 } else {
-    1_000
+    5_000
 };
 
 type Job<'a> = &'a (dyn Fn(usize) + Sync);
