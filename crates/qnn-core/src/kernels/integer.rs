@@ -113,19 +113,14 @@ fn tile<S: Sums, const ROWS: usize>(
     let mut sums = [S::zero(); ROWS];
     let count = a[0].len() / 2;
     let whole = a.map(|a| &a.as_chunks::<2>().0[..count]);
-    let mut add = |index: usize, pair: &PanelPair| {
-        for (sum, a) in sums.iter_mut().zip(&whole) {
-            *sum = sum.add_products(a[index], pair);
-        }
-    };
     if filled.len() == pairs.len() {
         for (index, pair) in pairs[..count].iter().enumerate() {
-            add(index, pair);
+            add(&mut sums, &whole, index, pair);
         }
     } else {
         for index in filled.iter().map(|index| *index as usize) {
             if index < count {
-                add(index, &pairs[index]);
+                add(&mut sums, &whole, index, &pairs[index]);
             }
         }
     }
@@ -135,6 +130,19 @@ fn tile<S: Sums, const ROWS: usize>(
         }
     }
     sums
+}
+
+/// Adds the products of the pairs at `index`. No closure: one would not have the features of who calls it twice.
+#[inline(always)]
+fn add<S: Sums, const ROWS: usize>(
+    sums: &mut [S; ROWS],
+    a: &[&[[i16; 2]]; ROWS],
+    index: usize,
+    pair: &PanelPair,
+) {
+    for (sum, a) in sums.iter_mut().zip(a) {
+        *sum = sum.add_products(a[index], pair);
+    }
 }
 
 #[derive(Clone, Copy)]
