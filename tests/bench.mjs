@@ -52,7 +52,7 @@ async function talk(threads, messages, until) {
 async function kernels(threads) {
     const engine = await openEngine(browser, server.url, { build: BUILD, threads });
     const names = options.quick || threads > 1 ? [] : await engine.kernels();
-    const twins = names.map((name) => [name, { kind: "kernel", name, a_bits: 1 }]);
+    const twins = names.map((name) => [name, { kind: "kernel", name }]);
     const products = BIT_PAIRS.map(([a_bits, b_bits]) => [`${a_bits} x ${b_bits} bits`, { kind: "product", a_bits, b_bits }]);
     const shapes = options.quick ? SHAPES.slice(0, 1) : SHAPES;
     const rows = shapes.flatMap((shape) => [...twins, ...products].map(([name, subject]) => ({ name, subject: { ...subject, shape }, speeds: [] })));

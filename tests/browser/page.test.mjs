@@ -103,6 +103,21 @@ test("kernels race, the page says how fast they are, and the visitor may overrul
         assert.ok((await accuracy(page)) > 50);
     }));
 
+test("a kernel that needs more memory than there is is refused, and the list says so", () =>
+    visit(
+        async (page) => {
+            await page.locator("#kernels summary").click();
+            await page.locator("#hidden").fill("4096, 4096");
+            await page.locator("#hidden").press("Enter");
+            const race = page.locator("#kernel-race caption");
+            await page.locator("#step").click();
+            await until(async () => (await race.innerText()).includes("1024"), "the kernels race on the large network");
+            await page.locator("#kernel").selectOption("multiply");
+            await until(async () => /does not fit/.test(await text(page, "alert")), "it is refused");
+            assert.equal(await page.locator("#kernel").inputValue(), "fastest");
+        },
+    ));
+
 test("the rest of the paper is chosen in mid-training: a preset without floats, levels, rounding, dropout", () =>
     visit(async (page) => {
         await until(async () => (await accuracy(page)) > 70, "it learns");

@@ -16,6 +16,8 @@ use qnn_core::threads::team;
 use rayon::ThreadPool;
 use serde::Serialize;
 
+/// The column of what a kernel reaches where it need not fetch anything.
+const LIMIT: &str = "in-register limit";
 /// Rows, columns and terms of the products that twins compute; products of several bits are of the first.
 const SHAPES: [(usize, usize, usize); 3] = [(256, 1024, 1024), (100, 512, 512), (512, 784, 100)];
 /// Bits of the two operands.
@@ -167,15 +169,11 @@ impl Part {
                 for name in kernel_names() {
                     let mut add = |subject| add("Kernels on one thread", name.into(), subject);
                     for shape in SHAPES {
-                        let (name, a_bits) = (name.into(), Bits::ONE);
-                        add(Subject::Kernel {
-                            name,
-                            shape,
-                            a_bits,
-                        })?;
+                        let name = name.into();
+                        add(Subject::Kernel { name, shape })?;
                     }
                     // The inner loops of others cannot be timed apart from what is around them.
-                    if name.starts_with("lookup") {
+                    if name.starts_with("lookup") && name != "lookup scalar" {
                         add(Subject::InRegister { name: name.into() })?;
                     }
                 }
@@ -270,7 +268,7 @@ impl Timed {
             row,
             heading: match &subject {
                 Subject::Kernel { shape, .. } => Some(shape_name(*shape)),
-                Subject::InRegister { .. } => Some("in-register limit".into()),
+                Subject::InRegister { .. } => Some(LIMIT.into()),
                 _ => None,
             },
             is_reference: match &subject {
@@ -349,8 +347,8 @@ fn cells(row: &[Timed], reference: Option<&Timed>, threads: &[usize]) -> Vec<Cel
             );
         }
     }
-    // The first of the shapes, and the inner loop.
-    if let [first, _, _, limit] = row {
+    let is_limit = |timed: &&Timed| timed.heading.as_deref() == Some(LIMIT);
+    if let (Some(first), Some(limit)) = (row.first(), row.iter().find(is_limit)) {
         add(
             "share of limit".into(),
             ratio(&first.speeds(0), &limit.speeds(0)),

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::bits::{BitMatrix, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
 use crate::data::{DataSet, Images, TrainingData};
 use crate::kernels::{
-    BinaryKernel, Choice, FloatView, IntegerKernel, Integers, LookupKernel, Method, binary_kernels,
-    binary_product_with, float_kernels, float_product_with, integer_kernels, integer_product_with,
-    lookup_kernels, lookup_product_with,
+    BinaryKernel, Choice, FloatView, InnerLoop, IntegerKernel, Integers, LookupKernel, Method,
+    binary_kernels, binary_product_with, float_kernels, float_product_with, integer_kernels,
+    integer_product_with, lookup_kernels, lookup_product_with,
 };
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
@@ -35,13 +35,12 @@ pub enum Subject {
         #[serde(default)]
         method: Option<Method>,
     },
-    /// A twin by its name, on one thread.
+    /// A twin by its name, on signs, on one thread.
     Kernel {
         name: String,
         shape: (usize, usize, usize),
-        a_bits: Bits,
     },
-    /// A twin's inner loop on what stays in the first-level cache, on one thread.
+    /// A lookup twin's inner loop on what stays in the first-level cache, on one thread.
     InRegister { name: String },
     /// Logits of `images` images of a trained network, from pixels.
     Answer { spec: NetworkSpec, images: usize },
@@ -127,11 +126,7 @@ impl Subject {
                 };
                 Ok(product(*shape, *a_bits, *b_bits, choice))
             }
-            Subject::Kernel {
-                name,
-                shape,
-                a_bits,
-            } => kernel(name, *shape, *a_bits),
+            Subject::Kernel { name, shape } => kernel(name, *shape),
             Subject::InRegister { name } => in_register(name),
             Subject::Answer { spec, images } => {
                 let network = Trainer::new(spec.clone(), SIDE * SIDE).map(|mut trainer| {
@@ -216,11 +211,7 @@ fn find<K: Copy>(kernels: Vec<K>, name: &str, name_of: impl Fn(&K) -> &'static s
     kernels.into_iter().find(|kernel| name_of(kernel) == name)
 }
 
-fn kernel(
-    name: &str,
-    shape: (usize, usize, usize),
-    a_bits: Bits,
-) -> Result<Operation, MeasureError> {
+fn kernel(name: &str, shape: (usize, usize, usize)) -> Result<Operation, MeasureError> {
     let (rows, columns, terms) = shape;
     let signs =
         |rows: usize, salt: u32| BitMatrix::from_signs(rows, terms, &values(rows * terms, salt));
@@ -232,7 +223,7 @@ fn kernel(
         }));
     }
     if let Some(kernel) = find(lookup_kernels(), name, |kernel: &LookupKernel| kernel.name) {
-        let (values, encoding) = integers(a_bits, rows * terms);
+        let (values, encoding) = integers(Bits::ONE, rows * terms);
         let b = signs(columns, 7);
         let b = BitTiles::pack(Encoding::Sign, columns, terms, |row, out| {
             for (column, sign) in out.iter_mut().enumerate() {
@@ -252,7 +243,7 @@ fn kernel(
     if let Some(kernel) = find(integer_kernels(), name, |kernel: &IntegerKernel| {
         kernel.name
     }) {
-        let (values, encoding) = integers(a_bits, rows * terms);
+        let (values, encoding) = integers(Bits::ONE, rows * terms);
         let b = IntegerPanels::pack_transposed(columns, &integers(Bits::ALL[7], columns * terms).0);
         let panels = columns.div_ceil(PANEL_ROWS);
         let mut sums = vec![[0; PANEL_ROWS]; rows * panels];
@@ -277,14 +268,14 @@ fn kernel(
 }
 
 fn in_register(name: &str) -> Result<Operation, MeasureError> {
-    if let Some(kernel) = find(lookup_kernels(), name, |kernel: &LookupKernel| kernel.name) {
-        return Ok(Operation::new(
-            kernel.inner_loop(INNER_REPEATS) as f64,
-            move || {
-                kernel.inner_loop(INNER_REPEATS);
-            },
-        ));
-    }
-    // Rows that lie in the first-level cache: the other kernels have nothing but their inner loop.
-    kernel(name, (8, 16, 1024), Bits::ONE)
+    let unknown = || MeasureError::UnknownKernel(name.into());
+    let kernel = find(lookup_kernels(), name, |kernel: &LookupKernel| kernel.name);
+    let (kernel, of_loop) = (kernel.ok_or_else(unknown)?, InnerLoop::default());
+    let macs = kernel.inner_loop(&of_loop).ok_or_else(unknown)?;
+    let run = move || {
+        for _ in 0..INNER_REPEATS {
+            kernel.inner_loop(&of_loop);
+        }
+    };
+    Ok(Operation::new((macs * INNER_REPEATS) as f64, run))
 }

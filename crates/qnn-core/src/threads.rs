@@ -53,7 +53,8 @@ thread_local! {
     static BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does `work` with a team on all of rayon's threads, which are busy until it ends.
+/// Does `work` with a team on all of rayon's threads, which are busy until it ends: what it shares among threads it shares
+/// by [`for_each`], as rayon has none left.
 pub fn team<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let threads = rayon::current_num_threads();
     if threads == 1 || LED.get().is_some() || BUSY.get() {

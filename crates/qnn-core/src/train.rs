@@ -8,7 +8,7 @@ use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};
-use crate::data::{CLASSES, TrainingData};
+use crate::data::{CLASSES, MAX_IMAGE_SIZE, TrainingData};
 use crate::kernels::Choice;
 use crate::layers::{
     BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, transpose,
@@ -705,7 +705,7 @@ impl Trainer {
         if [step, epoch, updates]
             .iter()
             .any(|count| *count > u32::MAX / 2)
-            || trainer.inputs == 0
+            || !(1..=MAX_IMAGE_SIZE).contains(&trainer.inputs)
             || trainer.layers.len() != shapes.len()
             || !trainer.layers.iter().zip(shapes).all(fits)
         {

@@ -18,6 +18,8 @@ const MOST: usize = 1024;
 const LEAST_ROWS: usize = 8;
 /// How long a contender runs in a round, in milliseconds: many steps of a browser's clock.
 const TURN: f64 = 2.5;
+/// Multiply-accumulates after which a turn ends all the same: some browsers' clocks stand still for as long.
+const MOST_MACS: usize = 1 << 30;
 
 /// Who races, on what bits: of the lookup kernel two, as what it costs depends on how often its bytes are widened.
 const CONTENDERS: [(Method, u8, u8); 4] = [
@@ -29,7 +31,7 @@ const CONTENDERS: [(Method, u8, u8); 4] = [
 
 /// How a contender did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Race {
+pub struct KernelSpeed {
     pub method: Method,
     /// The name of its fastest twin here.
     pub kernel: String,
@@ -44,7 +46,7 @@ pub struct Race {
 pub struct Tuning {
     /// Rows, columns and terms of the products.
     pub shape: (usize, usize, usize),
-    pub races: Vec<Race>,
+    pub speeds: Vec<KernelSpeed>,
     /// What follows for every pair of encodings.
     pub costs: Costs,
 }
@@ -118,41 +120,49 @@ impl Tuner {
 
     /// Lets all run in turn on this thread, some 10 milliseconds by the clock `now`.
     pub fn round(&mut self, now: &dyn Fn() -> f64) {
+        let (rows, columns, terms) = self.shape;
+        let most_runs = MOST_MACS / (rows * columns * terms);
         for (fastest, (a, b)) in self.fastest.iter_mut().zip(&self.runners) {
-            let (start, mut runs) = (now(), 0.0);
-            let passed = loop {
+            let start = now();
+            for runs in 1..=most_runs {
                 a.for_each_row(0..a.rows(), b, |_, products| {
                     std::hint::black_box(products);
                 });
-                runs += 1.0;
                 let passed = now() - start;
                 if passed >= TURN {
-                    break passed;
+                    *fastest = fastest.min(passed / runs as f64);
+                    break;
                 }
-            };
-            *fastest = fastest.min(passed / runs);
+            }
         }
     }
 
-    /// What the rounds have shown so far; there must have been one.
-    pub fn tuning(&self) -> Tuning {
+    /// What the rounds have shown so far; `None` where the clock is too coarse to tell.
+    pub fn tuning(&self) -> Option<Tuning> {
+        if !self
+            .fastest
+            .iter()
+            .all(|milliseconds| milliseconds.is_finite())
+        {
+            return None;
+        }
         let (rows, columns, terms) = self.shape;
         let macs = (rows * columns * terms) as f64;
         let picoseconds = self
             .fastest
             .map(|milliseconds| (milliseconds * 1e9 / macs) as f32);
-        let races = CONTENDERS.iter().zip(picoseconds);
-        let race = |((method, a, b), picoseconds): (&(Method, u8, u8), f32)| Race {
+        let contenders = CONTENDERS.iter().zip(picoseconds);
+        let speed = |((method, a, b), picoseconds): (&(Method, u8, u8), f32)| KernelSpeed {
             method: *method,
             kernel: method.kernel().into(),
             bits: (*a, *b),
             giga_macs: 1000.0 / picoseconds,
         };
-        Tuning {
+        Some(Tuning {
             shape: self.shape,
-            races: races.map(race).collect(),
+            speeds: contenders.map(speed).collect(),
             costs: costs(picoseconds),
-        }
+        })
     }
 }
 
@@ -203,12 +213,19 @@ mod tests {
             tick.set(milliseconds);
             tuner.round(&now);
         }
-        let tuning = tuner.tuning();
+        let tuning = tuner.tuning().unwrap();
         assert_eq!(tuning.shape, (8, 1024, 1024));
         let expected = 8.0 * 1024.0 * 1024.0 / 1e6;
-        for race in tuning.races {
-            assert!((race.giga_macs - expected).abs() < 1e-3 && !race.kernel.is_empty());
+        for speed in tuning.speeds {
+            assert!((speed.giga_macs - expected).abs() < 1e-3 && !speed.kernel.is_empty());
         }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_shows_nothing() {
+        let mut tuner = Tuner::new(&NetworkSpec::default(), 784);
+        tuner.round(&|| 7.0);
+        assert_eq!(tuner.tuning(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use qnn_core::loss::{argmax, softmax};
 use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::Trainer;
-use qnn_core::tune::Tuner;
+use qnn_core::tune::{Tuner, products};
 use qnn_protocol::{
     DataSource, DataSummary, DrawnAnswer, FromEngine, StepPoint, Subject, TestDigit, ToEngine,
 };
@@ -31,7 +31,7 @@ const PROCEDURAL_TEST_IMAGES: u64 = 1000;
 /// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
 const CHECKPOINT_WEIGHTS: usize = 1 << 22;
 /// When the rounds of the kernels' race are due after its beginning, in milliseconds: by the last ones a browser has
-/// compiled the kernels as well as it can. All take less than 60 together.
+/// compiled the kernels as well as it can. Each takes some 10.
 const ROUNDS: [f64; 4] = [0.0, 300.0, 1000.0, 3000.0];
 /// The most latent weights that fit the engine's memory, with the optimizer's state beside them, and the most where
 /// the quantized ones of all layers take 16 or 32 bits each as well, in a step and in each network that answers.
@@ -78,9 +78,10 @@ pub struct Session {
     messages: Vec<FromEngine>,
 }
 
-/// How the kernels race on a network's hidden layers.
+/// How the kernels race on a network.
 struct Race {
-    hidden: Vec<usize>,
+    /// Pixels of an image, and the hidden layers.
+    shape: (usize, Vec<usize>),
     tuner: Tuner,
     /// When it began, and how many rounds are over.
     begun: f64,
@@ -237,21 +238,29 @@ impl Session {
     /// another race.
     fn race(&mut self, now: &impl Fn() -> f64, time: f64) {
         let Some(trainer) = &self.trainer else { return };
-        let hidden = &trainer.spec().hidden;
-        let present = self.race.take().filter(|race| race.hidden == *hidden);
-        let race = self.race.insert(present.unwrap_or_else(|| Race {
-            hidden: hidden.clone(),
-            tuner: Tuner::new(trainer.spec(), trainer.inputs()),
-            begun: time,
-            rounds: 0,
-        }));
+        let shape = (trainer.inputs(), trainer.spec().hidden.clone());
+        let Some(race) = self.race.as_mut().filter(|race| race.shape == shape) else {
+            self.race = Some(Race {
+                shape,
+                tuner: Tuner::new(trainer.spec(), trainer.inputs()),
+                begun: time,
+                rounds: 0,
+            });
+            return;
+        };
         let due = |due: &f64| time - race.begun >= *due;
-        if ROUNDS.get(race.rounds).is_some_and(due) {
-            race.tuner.round(now);
-            race.rounds += 1;
-            self.choice.costs = race.tuner.tuning().costs;
-            self.choice_changed();
+        if !ROUNDS.get(race.rounds).is_some_and(due) {
+            return;
         }
+        race.tuner.round(now);
+        race.rounds += 1;
+        if let Some(tuning) = race.tuner.tuning() {
+            self.choose(Choice {
+                costs: tuning.costs,
+                ..self.choice
+            });
+        }
+        self.tell_kernels();
     }
 
     fn force_kernel(&mut self, method: Option<Method>) {
@@ -259,19 +268,29 @@ impl Session {
             forced: method,
             ..self.choice
         };
-        match too_large(&self.spec, self.inputs(), choice) {
-            Some(refusal) => self.refuse(refusal),
-            None => self.choice = choice,
+        if let Some(message) = self.choose(choice) {
+            self.messages.push(FromEngine::KernelRefused { message });
         }
-        self.choice_changed();
+        self.tell_kernels();
     }
 
-    fn choice_changed(&mut self) {
-        self.pending_choice = true;
-        self.apply_pending();
-        if let Some(race) = self.race.as_ref().filter(|race| race.rounds > 0) {
+    /// Takes other kernels from the next step on, unless the network would not fit the memory with them: why not.
+    fn choose(&mut self, choice: Choice) -> Option<String> {
+        let refusal = too_large(&self.spec, self.inputs(), choice);
+        if refusal.is_none() {
+            // The weights are packed anew only where that is for something.
+            self.pending_choice |=
+                products(&self.spec, choice) != products(&self.spec, self.choice);
+            self.choice = choice;
+            self.apply_pending();
+        }
+        refusal
+    }
+
+    fn tell_kernels(&mut self) {
+        if let Some(tuning) = self.race.as_ref().and_then(|race| race.tuner.tuning()) {
             self.messages.push(FromEngine::Tuned {
-                tuning: race.tuner.tuning(),
+                tuning,
                 forced: self.choice.forced,
             });
         }
@@ -862,7 +881,18 @@ mod tests {
             session.work(&tick);
         }
         assert_eq!(tuned(&session.take_messages()).len(), ROUNDS.len());
-        assert_eq!(session.race.as_ref().unwrap().tuner.tuning().shape.1, 48);
+        assert_eq!(
+            session
+                .race
+                .as_ref()
+                .unwrap()
+                .tuner
+                .tuning()
+                .unwrap()
+                .shape
+                .1,
+            48
+        );
     }
 
     #[test]
@@ -876,7 +906,11 @@ mod tests {
         session.receive(ToEngine::ForceKernel {
             method: Some(Method::Multiply),
         });
-        assert!(refusals(&session.take_messages())[0].contains("does not fit"));
+        let messages = session.take_messages();
+        assert!(messages.iter().any(|message| matches!(
+            message,
+            FromEngine::KernelRefused { message } if message.contains("does not fit")
+        )));
         assert_eq!(session.choice.forced, None);
     }
 

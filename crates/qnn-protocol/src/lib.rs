@@ -2,7 +2,7 @@
 //! Each travels as one structured-clone object with a `type` field; bytes travel as `Uint8Array`.
 
 pub use qnn_core::cost;
-pub use qnn_core::kernels::{Choice, Costs, Method};
+pub use qnn_core::kernels::{Choice, Method};
 pub use qnn_core::layers::ProductKind;
 pub use qnn_core::measure::Subject;
 pub use qnn_core::spec;
@@ -87,6 +87,8 @@ pub enum FromEngine {
     /// Something asked for could not be done, and all is as it was before; or training diverged, and has paused. A
     /// sentence or two for the visitor.
     Refused { message: String },
+    /// The kernel asked for needs more memory than there is, and the others stay in use. A sentence for the visitor.
+    KernelRefused { message: String },
     /// A network stands at `step`: new (0), restored, or paused.
     State {
         training: bool,

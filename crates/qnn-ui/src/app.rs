@@ -257,7 +257,13 @@ impl Component for App {
                     strokes: self.strokes.clone(),
                 });
             }
-            Message::ForceKernel(method) => self.tell(&ToEngine::ForceKernel { method }),
+            Message::ForceKernel(method) => {
+                // Until the engine says otherwise.
+                if let Some(kernels) = &mut self.kernels {
+                    kernels.forced = method;
+                }
+                self.tell(&ToEngine::ForceKernel { method });
+            }
             Message::DismissAlert => self.alert = None,
         }
         true
@@ -421,11 +427,6 @@ impl App {
     fn instruct(&mut self) {
         let spec = self.form.in_force().clone();
         self.tell(&ToEngine::Configure { spec: spec.clone() });
-        if let Some(method) = self.kernels.as_ref().and_then(|kernels| kernels.forced) {
-            self.tell(&ToEngine::ForceKernel {
-                method: Some(method),
-            });
-        }
         let source = self.wanted_source().clone();
         self.tell(&ToEngine::UseData { source });
         if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint) {
@@ -437,6 +438,11 @@ impl App {
             }
             // The checkpoint brings the settings of its time; those of now may differ.
             self.tell(&ToEngine::Configure { spec });
+        }
+        if let Some(method) = self.kernels.as_ref().and_then(|kernels| kernels.forced) {
+            self.tell(&ToEngine::ForceKernel {
+                method: Some(method),
+            });
         }
         if !self.strokes.is_empty() {
             let strokes = self.strokes.clone();
@@ -478,6 +484,7 @@ impl App {
                 self.restoring = false;
                 self.alert = Some(message);
             }
+            FromEngine::KernelRefused { message } => self.alert = Some(message),
             FromEngine::State {
                 training,
                 step,

@@ -2,7 +2,7 @@
 //! overrule it. No result depends on that, so it is no part of the settings.
 
 use qnn_protocol::spec::NetworkSpec;
-use qnn_protocol::tune::{Race, Tuning, products};
+use qnn_protocol::tune::{KernelSpeed, Tuning, products};
 use qnn_protocol::{Choice, Method, ProductKind};
 use yew::prelude::*;
 
@@ -87,22 +87,22 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
                             <th scope="col">{ "10⁹ multiply-adds a second" }</th>
                         </tr>
                     </thead>
-                    <tbody>{ for tuning.races.iter().map(race) }</tbody>
+                    <tbody>{ for tuning.speeds.iter().map(speed) }</tbody>
                 </table>
             </div>
         </details>
     }
 }
 
-fn race(race: &Race) -> Html {
+fn speed(speed: &KernelSpeed) -> Html {
     html! {
-        <tr key={bits(race.bits)}>
+        <tr key={bits(speed.bits)}>
             <th scope="row">
-                { name(ProductKind::Integer(race.method)) }
-                <small>{ &race.kernel }</small>
+                { name(ProductKind::Integer(speed.method)) }
+                <small>{ &speed.kernel }</small>
             </th>
-            <td>{ bits(race.bits) }</td>
-            <td>{ format::three_digits(race.giga_macs.into()) }</td>
+            <td>{ bits(speed.bits) }</td>
+            <td>{ format::three_digits(speed.giga_macs.into()) }</td>
         </tr>
     }
 }

@@ -13,7 +13,7 @@ const LABELS_MAGIC: u32 = 0x0801;
 /// Bytes after which an unpacked file is refused: five times MNIST's, and what a tab has memory for.
 const MAX_BYTES: u64 = 1 << 28;
 /// The largest image, in pixels: the widest input that the rest of the house takes.
-const MAX_IMAGE_SIZE: u64 = 8192;
+pub const MAX_IMAGE_SIZE: usize = 8192;
 
 /// SHA-256 of the decompressed files of known sets: training images and labels, test images and labels.
 const KNOWN: [(&str, [&str; 4]); 2] = [
@@ -73,7 +73,7 @@ impl Header {
                     return Ok(None);
                 };
                 let (height, width) = (u64::from(height), u64::from(width));
-                if height * width == 0 || height * width > MAX_IMAGE_SIZE {
+                if height * width == 0 || height * width > MAX_IMAGE_SIZE as u64 {
                     return refuse(format!(
                         "{name} claims images of {width} x {height} pixels; 1 to {MAX_IMAGE_SIZE} pixels can be used."
                     ));

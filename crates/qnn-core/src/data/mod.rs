@@ -6,15 +6,15 @@ mod idx;
 mod pad;
 
 pub use digits::ProceduralDigits;
-pub use idx::{DataError, IdxFile, Unpacker, data_set_from_files};
+pub use idx::{DataError, IdxFile, MAX_IMAGE_SIZE, Unpacker, data_set_from_files};
 pub use pad::{PAD_SIDE, Stroke, rasterize};
 
 use std::ops::Range;
 
 use rand_chacha::rand_core::Rng;
-use rayon::prelude::*;
 
 use crate::random::shuffle;
+use crate::threads;
 
 /// Number of classes: labels are digits, or ten kinds of anything.
 pub const CLASSES: usize = 10;
@@ -57,11 +57,11 @@ impl Images {
     pub fn procedural(digits: &ProceduralDigits, range: Range<u64>) -> Images {
         let count = (range.end - range.start) as usize;
         let mut pixels = vec![[0u8; digits::SIDE * digits::SIDE]; count];
-        let labels = pixels
-            .par_iter_mut()
-            .enumerate()
-            .map(|(offset, pixels)| digits.draw(range.start + offset as u64, pixels))
-            .collect();
+        let mut labels = vec![0; count];
+        let images = pixels.iter_mut().zip(&mut labels);
+        threads::for_each(images, |offset, (pixels, label)| {
+            *label = digits.draw(range.start + offset as u64, pixels);
+        });
         Images {
             width: digits::SIDE,
             height: digits::SIDE,

@@ -40,7 +40,7 @@ pub(super) fn lookup_kernels() -> [LookupKernel; 1] {
         name: "lookup neon",
         // Eight rows take 8 registers of byte sums, or 16 of pairs and upper bytes.
         run: products_with::<Register, 8, 8>,
-        inner: inner_loop_with::<Register>,
+        inner: Some(inner_loop_with::<Register, 8>),
     }]
 }
 

@@ -1,4 +1,4 @@
-//! Which kernel multiplies small integers of two encodings: the one that takes the least time by a model of three
+//! Which kernel multiplies small integers of two encodings: the one that takes the least time by a model of four
 //! figures a machine has. All give the same sums.
 //!
 //! - popcount: a pass for each pair of binary digits;

@@ -61,63 +61,63 @@ pub struct LookupKernel {
     /// For instance `lookup simd128`.
     pub name: &'static str,
     pub(super) run: Run,
-    pub(super) inner: fn(&InnerLoop) -> u64,
+    /// The inner loop, where it has one of its own.
+    pub(super) inner: Option<fn(&InnerLoop) -> usize>,
 }
 
-/// Tables and tiles that stay in the first-level cache, and how often the inner loop goes over them.
-pub(super) struct InnerLoop {
-    tables: Vec<[Tables; INNER_ROWS]>,
+/// Tables and tiles that stay in the first-level cache, for as many lines of 1-bit integers as a kernel takes at a time.
+pub struct InnerLoop {
+    tables: Vec<Tables>,
     tiles: Vec<BitTile>,
-    repeats: usize,
 }
 
-/// Rows of a in [`InnerLoop`].
-const INNER_ROWS: usize = 8;
-
-impl LookupKernel {
-    /// Goes `repeats` times through the inner loop of 1-bit integers on what stays in the first-level cache, and says
-    /// how many multiply-accumulates that were: the limit of what the product can reach.
-    pub fn inner_loop(&self, repeats: usize) -> usize {
+impl Default for InnerLoop {
+    fn default() -> InnerLoop {
         let groups = BLOCK / TILE_COLUMNS;
-        let of_loop = InnerLoop {
-            tables: vec![[Tables([[1; 16]; 2]); INNER_ROWS]; groups],
+        InnerLoop {
+            tables: vec![Tables([[1; 16]; 2]); groups * BLOCK_ROWS],
             tiles: vec![BitTile([0x5a; TILE_ROWS]); groups],
-            repeats,
-        };
-        std::hint::black_box((self.inner)(&of_loop));
-        repeats * INNER_ROWS * TILE_ROWS * BLOCK
-    }
-}
-
-/// [`LookupKernel::inner_loop`] with a twin's registers.
-#[inline(always)]
-pub(super) fn inner_loop_with<V: Bytes>(of_loop: &InnerLoop) -> u64 {
-    let mut sums = [0; TILE_ROWS];
-    for _ in 0..of_loop.repeats {
-        let of_loop = std::hint::black_box(of_loop);
-        for tile_row in (0..TILE_ROWS).step_by(V::ROWS) {
-            let (pairs, upper) =
-                picks::<V, INNER_ROWS, 15>(&of_loop.tables, &of_loop.tiles, tile_row);
-            for row in 0..INNER_ROWS {
-                V::add_to(pairs[row], upper[row], 1, tile_row, &mut sums);
-            }
         }
     }
-    std::hint::black_box(sums)[0] as u64
+}
+
+impl LookupKernel {
+    /// Goes once through the inner loop, and says how many multiply-accumulates that were: how long it takes is the limit
+    /// of what the product can reach. `None` where the kernel has no such loop.
+    pub fn inner_loop(&self, of_loop: &InnerLoop) -> Option<usize> {
+        Some((self.inner?)(of_loop))
+    }
+}
+
+/// [`LookupKernel::inner_loop`] with a twin's registers, `ROWS` lines at a time.
+#[inline(always)]
+pub(super) fn inner_loop_with<V: Bytes, const ROWS: usize>(of_loop: &InnerLoop) -> usize {
+    let mut sums = [0; TILE_ROWS];
+    let of_loop = std::hint::black_box(of_loop);
+    let (tables, _) = of_loop.tables.as_chunks::<ROWS>();
+    for tile_row in (0..TILE_ROWS).step_by(V::ROWS) {
+        let tables = &tables[..of_loop.tiles.len()];
+        let (pairs, upper) = picks::<V, ROWS, 15>(tables, &of_loop.tiles, tile_row);
+        for row in 0..ROWS {
+            V::add_to(pairs[row], upper[row], 1, tile_row, &mut sums);
+        }
+    }
+    std::hint::black_box(sums);
+    ROWS * TILE_ROWS * BLOCK
 }
 
 /// A term at a time, without tables; the reference.
 pub(super) const SCALAR: LookupKernel = LookupKernel {
     name: "lookup scalar",
     run: products_scalar,
-    inner: inner_loop_with::<PortableBytes>,
+    inner: None,
 };
 
 /// The tables in plain code, on any machine.
 pub(super) const PORTABLE: LookupKernel = LookupKernel {
     name: "lookup bytes",
     run: products_with::<PortableBytes, 1, 1>,
-    inner: inner_loop_with::<PortableBytes>,
+    inner: Some(inner_loop_with::<PortableBytes, 1>),
 };
 
 /// The twins of this machine, from the reference to the fastest.

@@ -37,7 +37,7 @@ pub use integer::{
 };
 pub(crate) use lookup::lookup_tables;
 pub use lookup::{
-    BLOCK_ROWS, Integers, LookupKernel, TileSums, lookup_kernels, lookup_product,
+    BLOCK_ROWS, InnerLoop, Integers, LookupKernel, TileSums, lookup_kernels, lookup_product,
     lookup_product_with,
 };
 pub use popcount::{BinaryKernel, binary_kernels, binary_product_with, bit_plane_product};

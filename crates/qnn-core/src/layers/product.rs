@@ -470,7 +470,7 @@ impl Operand {
             self.block_sums(range, other, 0..columns, |row, at, sums| {
                 write(row, 0..columns, sums, &mut out[at * columns..][..columns]);
             });
-        } else if rows < 2 * threads * BLOCK_ROWS {
+        } else if rows < threads * BLOCK_ROWS {
             let width = columns.div_ceil(threads).next_multiple_of(TILE_ROWS);
             for (row, out) in range.zip(out.chunks_exact_mut(columns)) {
                 threads::for_each(out.chunks_mut(width), |piece, out| {

@@ -1,5 +1,5 @@
 //! The lookup product on v128 registers, each of half the 32 rows of a tile. `i8x16.swizzle` picks; where the build has
-//! relaxed SIMD its relaxed form does, which is one instruction less on x86 and the same for indices up to 15.
+//! relaxed SIMD its relaxed form does, which is one instruction less on x86 and the same for indices up to 15, and from 128 on.
 
 use std::arch::wasm32::*;
 use std::simd::i16x8;
@@ -17,7 +17,7 @@ pub const KERNEL: LookupKernel = LookupKernel {
     },
     // Eight rows take 8 registers of byte sums; four take as many of pairs and upper bytes.
     run: products_with::<Register, 8, 4>,
-    inner: inner_loop_with::<Register>,
+    inner: Some(inner_loop_with::<Register, 8>),
 };
 
 #[derive(Clone, Copy)]

@@ -11,8 +11,9 @@ use crate::kernels::lookup::Integers;
 use crate::kernels::popcount::{B_ROWS, BinaryKernel, Register, xor_popcount_with};
 
 pub fn binary_kernel() -> Option<BinaryKernel> {
-    let available =
-        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vpopcntdq");
+    let available = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vpopcntdq")
+        && is_x86_feature_detected!("popcnt");
     available.then_some(BinaryKernel {
         name: "popcount 4x4 avx512",
         run: |a, b, scale, sums| {

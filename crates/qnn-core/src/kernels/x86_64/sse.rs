@@ -46,14 +46,14 @@ pub fn lookup_kernel() -> Option<LookupKernel> {
             // SAFETY: this kernel is only handed out where the features were found.
             unsafe { run(a, w, rows, bands, sums) }
         },
-        inner: |of_loop| {
+        inner: Some(|of_loop| {
             #[target_feature(enable = "ssse3,sse4.1")]
-            fn run(of_loop: &InnerLoop) -> u64 {
-                inner_loop_with::<Register>(of_loop)
+            fn run(of_loop: &InnerLoop) -> usize {
+                inner_loop_with::<Register, 8>(of_loop)
             }
             // SAFETY: this kernel is only handed out where the features were found.
             unsafe { run(of_loop) }
-        },
+        }),
     })
 }
 
