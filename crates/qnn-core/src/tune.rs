@@ -59,6 +59,8 @@ pub struct NetworkProduct {
     /// Bits of either side; 32 are floats.
     pub bits: (u8, u8),
     pub kind: ProductKind,
+    /// 10^9 multiply-accumulates a second on one thread by the costs; `None` for floats.
+    pub giga_macs: Option<f32>,
 }
 
 /// The products of training a network of `spec`, with their kernels.
@@ -67,10 +69,18 @@ pub fn products(spec: &NetworkSpec, choice: Choice) -> [NetworkProduct; 5] {
     let activations = (spec.activation_bits.get(), spec.input_encoding(1, true));
     let weights = (spec.weight_bits.get(), spec.weights().encoding());
     let gradients = (spec.gradient_bits.get(), spec.gradients().encoding());
-    let product = |what, a: (u8, Option<Encoding>), b: (u8, Option<Encoding>)| NetworkProduct {
-        what,
-        bits: (a.0, b.0),
-        kind: ProductKind::of(choice, a.1, b.1),
+    let product = |what, a: (u8, Option<Encoding>), b: (u8, Option<Encoding>)| {
+        let kind = ProductKind::of(choice, a.1, b.1);
+        let cost = match (kind, a.1, b.1) {
+            (ProductKind::Integer(method), Some(a), Some(b)) => choice.costs.of(method, a, b),
+            _ => None,
+        };
+        NetworkProduct {
+            what,
+            bits: (a.0, b.0),
+            kind,
+            giga_macs: cost.map(|picoseconds| 1000.0 / picoseconds),
+        }
     };
     [
         product("pixels by weights", pixels, weights),
@@ -249,6 +259,10 @@ mod tests {
             kinds(forced(Method::Multiply)),
             [multiply, multiply, float, float, float]
         );
-        assert_eq!(products(&spec, Choice::default())[0].bits, (8, 1));
+        let [pixels, activations, gradients, ..] = products(&spec, Choice::default());
+        assert_eq!(pixels.bits, (8, 1));
+        // Pixels take two tables, and floats have no cost.
+        assert!(pixels.giga_macs < activations.giga_macs);
+        assert_eq!(gradients.giga_macs, None);
     }
 }

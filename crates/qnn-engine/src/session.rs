@@ -32,7 +32,7 @@ const PROCEDURAL_TEST_IMAGES: u64 = 1000;
 const CHECKPOINT_WEIGHTS: usize = 1 << 22;
 /// When the rounds of the kernels' race are due after its beginning, in milliseconds: by the last ones a browser has
 /// compiled the kernels as well as it can. Each takes some 10.
-const ROUNDS: [f64; 4] = [0.0, 300.0, 1000.0, 3000.0];
+const ROUNDS: [f64; 5] = [0.0, 300.0, 1000.0, 3000.0, 10_000.0];
 /// The most latent weights that fit the engine's memory, with the optimizer's state beside them, and the most where
 /// the quantized ones of all layers take 16 or 32 bits each as well, in a step and in each network that answers.
 const MAX_WEIGHTS: usize = 40_000_000;
@@ -279,8 +279,8 @@ impl Session {
         let refusal = too_large(&self.spec, self.inputs(), choice);
         if refusal.is_none() {
             // The weights are packed anew only where that is for something.
-            self.pending_choice |=
-                products(&self.spec, choice) != products(&self.spec, self.choice);
+            let kinds = |choice| products(&self.spec, choice).map(|product| product.kind);
+            self.pending_choice |= kinds(choice) != kinds(self.choice);
             self.choice = choice;
             self.apply_pending();
         }
@@ -633,10 +633,14 @@ fn too_large(spec: &NetworkSpec, inputs: usize, choice: Choice) -> Option<String
         _ => MAX_WIDE_WEIGHTS,
     };
     (weights > most).then(|| {
+        let weights = weights / 1_000_000;
+        let most = most / 1_000_000;
+        let how = match choice.forced {
+            Some(Method::Multiply) => "with 16-bit multiplication: choose another kernel",
+            _ => "at these bit widths",
+        };
         format!(
-            "A network of {} million weights does not fit the memory of a tab: {} million do at these bit widths.",
-            weights / 1_000_000,
-            most / 1_000_000
+            "A network of {weights} million weights does not fit the memory of a tab; {most} million do {how}."
         )
     })
 }
@@ -877,7 +881,7 @@ mod tests {
         session.receive(ToEngine::Configure { spec });
         session.receive(ToEngine::Train);
         let begun = CLOCK.get();
-        while CLOCK.get() < begun + 3100.0 {
+        while CLOCK.get() < begun + 10_100.0 {
             session.work(&tick);
         }
         assert_eq!(tuned(&session.take_messages()).len(), ROUNDS.len());

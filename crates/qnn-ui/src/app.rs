@@ -258,6 +258,7 @@ impl Component for App {
                 });
             }
             Message::ForceKernel(method) => {
+                self.alert = None;
                 // Until the engine says otherwise.
                 if let Some(kernels) = &mut self.kernels {
                     kernels.forced = method;
@@ -586,6 +587,7 @@ impl App {
         let Some(before) = self.form.commit() else {
             return;
         };
+        self.alert = None;
         let after = self.form.in_force().clone();
         if !starts_anew(&before, &after) {
             self.history.borrow_mut().mark_settings(&before, &after);

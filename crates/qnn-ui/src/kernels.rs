@@ -18,6 +18,9 @@ const OPTIONS: [(&str, &str, Option<Method>); 4] = [
     ("multiply", "16-bit multiplication", Some(Method::Multiply)),
 ];
 
+/// The heading of speeds.
+const SPEED: &str = "10⁹ multiply-adds a second";
+
 /// How the engine's kernels raced, and which one was forced, if one was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineKernels {
@@ -56,14 +59,19 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
                 <label for="kernel">{ "Integers are multiplied by" }</label>
                 <List id="kernel" chosen={chosen.map_or("", |(value, ..)| *value)} {options} {on_choice} />
             </div>
+            <p class="hint">
+                { "Tables of sums: all sums of four numbers stand in a table, and four bits pick one. " }
+                { "Every kernel gives the same result; busy machines give other speeds." }
+            </p>
             <div class="scrolled" tabindex="0" role="region" aria-label="Kernels">
                 <table>
-                    <caption>{ "What a training step multiplies" }</caption>
+                    <caption>{ "What a training step multiplies, with the speed to expect of one thread" }</caption>
                     <thead>
                         <tr>
                             <th scope="col">{ "Product" }</th>
                             <th scope="col">{ "Bits" }</th>
                             <th scope="col">{ "Kernel" }</th>
+                            <th scope="col">{ SPEED }</th>
                         </tr>
                     </thead>
                     <tbody>
@@ -72,19 +80,20 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
                                 <th scope="row">{ product.what }</th>
                                 <td>{ bits(product.bits) }</td>
                                 <td>{ name(product.kind) }</td>
+                                <td>{ product.giga_macs.map_or("–".into(), speed_text) }</td>
                             </tr>
                         }) }
                     </tbody>
                 </table>
                 <table id="kernel-race">
                     <caption>
-                        { format!("Measured here on {rows} × {columns} × {terms}, one thread") }
+                        { format!("Measured here on one thread: {rows} rows, {columns} units, {terms} inputs") }
                     </caption>
                     <thead>
                         <tr>
                             <th scope="col">{ "Kernel" }</th>
                             <th scope="col">{ "Bits" }</th>
-                            <th scope="col">{ "10⁹ multiply-adds a second" }</th>
+                            <th scope="col">{ SPEED }</th>
                         </tr>
                     </thead>
                     <tbody>{ for tuning.speeds.iter().map(speed) }</tbody>
@@ -102,7 +111,7 @@ fn speed(speed: &KernelSpeed) -> Html {
                 <small>{ &speed.kernel }</small>
             </th>
             <td>{ bits(speed.bits) }</td>
-            <td>{ format::three_digits(speed.giga_macs.into()) }</td>
+            <td>{ speed_text(speed.giga_macs) }</td>
         </tr>
     }
 }
@@ -114,6 +123,10 @@ fn name(kind: ProductKind) -> &'static str {
     };
     let option = OPTIONS.iter().find(|(.., known)| *known == method);
     option.map_or("", |(_, name, _)| name)
+}
+
+fn speed_text(giga_macs: f32) -> String {
+    format::three_digits(giga_macs.into())
 }
 
 /// For instance `4 × 1`.
