@@ -115,6 +115,11 @@ test("a kernel that needs more memory than there is is refused, and the list say
             await page.locator("#kernel").selectOption("multiply");
             await until(async () => /does not fit/.test(await text(page, "alert")), "it is refused");
             assert.equal(await page.locator("#kernel").inputValue(), "fastest");
+            // So is a network that is too large for any kernel, and the form says what is trained.
+            await page.locator("#hidden").fill("8192, 8192, 8192");
+            await page.locator("#hidden").press("Enter");
+            await until(async () => (await page.locator("#hidden").inputValue()) === "4096, 4096", "the form is as it was");
+            assert.match(await text(page, "alert"), /does not fit/);
         },
     ));
 

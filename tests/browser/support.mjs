@@ -168,7 +168,7 @@ export function converse(page, { script = "worker.js", messages, until }) {
                 worker.onmessage = ({ data }) => {
                     if (data.type === "Ready") send();
                     if (data.type === "Progress") reached.steps += data.steps.length;
-                    if (data.type === "Refused") reached.refused++;
+                    if (data.type.endsWith("Refused")) reached.refused++;
                     if (data.type === until.type) reached.type = data.type;
                     if (data.type !== "Checkpoint") heard.push({ ...data, at: performance.now() - began });
                     finish();

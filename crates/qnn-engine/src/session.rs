@@ -301,11 +301,13 @@ impl Session {
     }
 
     fn configure(&mut self, spec: NetworkSpec) {
-        if let Err(error) = spec.validate() {
-            return self.refuse(error.to_string());
-        }
-        if let Some(refusal) = too_large(&spec, self.inputs(), self.choice) {
-            return self.refuse(refusal);
+        let problem = spec.validate().err().map(|error| error.to_string());
+        let problem = problem.or_else(|| too_large(&spec, self.inputs(), self.choice));
+        if let Some(message) = problem {
+            let spec = self.spec.clone();
+            return self
+                .messages
+                .push(FromEngine::SpecRefused { message, spec });
         }
         let keeps = spec.same_shape(&self.spec) && spec.seed == self.spec.seed;
         self.spec = spec.clone();
@@ -694,7 +696,9 @@ mod tests {
 
     fn refusals(messages: &[FromEngine]) -> Vec<&str> {
         let refused = messages.iter().filter_map(|message| match message {
-            FromEngine::Refused { message } => Some(message.as_str()),
+            FromEngine::Refused { message } | FromEngine::SpecRefused { message, .. } => {
+                Some(message.as_str())
+            }
             _ => None,
         });
         refused.collect()

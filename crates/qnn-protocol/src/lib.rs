@@ -87,6 +87,9 @@ pub enum FromEngine {
     /// Something asked for could not be done, and all is as it was before; or training diverged, and has paused. A
     /// sentence or two for the visitor.
     Refused { message: String },
+    /// The settings asked for make no sense or too large a network, and those of `spec` stay in force. A sentence for the
+    /// visitor.
+    SpecRefused { message: String, spec: NetworkSpec },
     /// The kernel asked for needs more memory than there is, and the others stay in use. A sentence for the visitor.
     KernelRefused { message: String },
     /// A network stands at `step`: new (0), restored, or paused.

@@ -485,6 +485,11 @@ impl App {
                 self.restoring = false;
                 self.alert = Some(message);
             }
+            FromEngine::SpecRefused { message, spec } => {
+                self.form.show(spec);
+                self.form.commit();
+                self.alert = Some(message);
+            }
             FromEngine::KernelRefused { message } => self.alert = Some(message),
             FromEngine::State {
                 training,
