@@ -831,15 +831,9 @@ fn pieces(count: usize, macs: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::values;
     use crate::quant::GradientQuantizer;
     use crate::spec::{Bits, Levels, Optimizer, Rounding};
-
-    fn values(count: usize, salt: u32) -> Vec<f32> {
-        let number = |index: u32| (index ^ salt).wrapping_mul(2_654_435_761) >> 8;
-        (0..count as u32)
-            .map(|index| number(index) as f32 / (1 << 23) as f32 - 1.0)
-            .collect()
-    }
 
     /// A step is cut into parts where the visitor may pause; the weights and their bits do not depend on the cut.
     #[test]
@@ -890,10 +884,10 @@ mod tests {
             let at_once = update(std::slice::from_ref(&(0..units)));
             assert_eq!(update(&[0..32, 32..64, 64..units]), at_once);
             // The bits are those of the new weights.
-            let (values, tiles) = at_once;
+            let (updated, tiles) = at_once;
             let encoding = weights.encoding().unwrap();
             let expected = BitTiles::pack(encoding, units, inputs, |row, out| {
-                weights.integers(&values[row * inputs..][..inputs], &[], out);
+                weights.integers(&updated[row * inputs..][..inputs], &[], out);
             });
             assert_eq!(
                 BitTiles::of_tiles(encoding, units, inputs, tiles).unpack(),
@@ -908,7 +902,7 @@ mod tests {
             for (place, (before, after)) in latent
                 .values
                 .iter()
-                .zip(&values)
+                .zip(&updated)
                 .enumerate()
                 .skip((units - 1) * inputs)
             {

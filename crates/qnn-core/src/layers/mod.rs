@@ -17,13 +17,17 @@ const SQUARE_OVERFLOWS: f32 = (1u128 << 64) as f32;
 
 /// Whether all are numbers whose squares are finite, so that no optimizer's means of them overflow.
 pub fn are_finite(values: &[f32]) -> Result<(), NotFinite> {
-    // The bits of magnitudes are ordered as the magnitudes are, with infinity and NaN above all. The compiler makes
-    // vector code of it, so it takes no time beside a product.
-    let magnitudes = values.iter().map(|x| x.to_bits() & 0x7fff_ffff);
-    let largest = magnitudes.fold(0, u32::max);
-    if largest < SQUARE_OVERFLOWS.to_bits() {
+    if largest(values) < SQUARE_OVERFLOWS {
         Ok(())
     } else {
         Err(NotFinite)
     }
+}
+
+/// The largest magnitude; NaN where there is one.
+fn largest(values: &[f32]) -> f32 {
+    // The bits of magnitudes are ordered as the magnitudes are, with infinity and NaN above all. The compiler makes
+    // vector code of it, so it takes no time beside a product.
+    let bits = values.iter().map(|x| x.to_bits() & 0x7fff_ffff);
+    f32::from_bits(bits.fold(0, u32::max))
 }

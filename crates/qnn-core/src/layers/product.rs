@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::simd::{Simd, SimdElement};
 
-use super::{NotFinite, are_finite};
+use super::{NotFinite, are_finite, largest};
 use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
 use crate::kernels::{
     BLOCK_ROWS, Choice, FloatView, Integers, Method, TileSums, bit_plane_product, float_product,
@@ -591,13 +591,6 @@ impl Operand {
     }
 }
 
-/// The largest magnitude.
-fn largest(values: &[f32]) -> f32 {
-    // The bits of magnitudes are ordered as the magnitudes are; a NaN does not come this far.
-    let bits = values.iter().map(|x| x.to_bits() & 0x7fff_ffff);
-    f32::from_bits(bits.fold(0, u32::max))
-}
-
 /// The chances of a row, none where there are none.
 fn chances_of(chances: Option<&Chances>, row: usize) -> Vec<f32> {
     chances.map_or(Vec::new(), |chances| chances.row(row))
@@ -661,6 +654,7 @@ fn transpose_four<T: SimdElement>([a, b, c, d]: [Simd<T, 4>; 4]) -> [Simd<T, 4>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::values;
     use crate::random::Purpose;
     use crate::spec::{Bits, Levels, Rounding};
     use proptest::prelude::*;
@@ -684,16 +678,6 @@ mod tests {
                     Rounding::Deterministic
                 },
             })
-    }
-
-    fn noise(count: usize, salt: u32) -> Vec<f32> {
-        (0..count as u32)
-            .map(|i| {
-                ((i ^ salt).wrapping_add(salt).wrapping_mul(2654435761) >> 8) as f32
-                    / (1 << 23) as f32
-                    - 1.0
-            })
-            .collect()
     }
 
     /// The product in double precision, term by term.
@@ -734,16 +718,16 @@ mod tests {
             let choice = Choice { forced, ..Choice::default() };
             let kind = ProductKind::of(choice, encoding, weights.encoding());
             let input = Operand::quantized(
-                kind.a(), activations, inputs, &noise(batch * inputs, seed),
+                kind.a(), activations, inputs, &values(batch * inputs, seed),
                 Some(&chances(Purpose::Activations, inputs)), dropout.as_ref(),
             );
             prop_assert_eq!(input.encoding(), encoding);
             let weights = Operand::quantized(
-                kind.b(), weights, inputs, &noise(units * inputs, !seed), Some(&chances(Purpose::Weights, inputs)), None,
+                kind.b(), weights, inputs, &values(units * inputs, !seed), Some(&chances(Purpose::Weights, inputs)), None,
             );
             expect_product(&input, &weights);
 
-            let gradient = noise(batch * units, seed ^ 0x5555);
+            let gradient = values(batch * units, seed ^ 0x5555);
             let kind = ProductKind::of(choice, gradients.encoding(), weights.encoding());
             let rows = Operand::gradients(
                 kind.a(), gradients, units, &gradient, Some(&chances(Purpose::GradientRows, units)),
@@ -765,7 +749,7 @@ mod tests {
                 if [form, to].contains(&Form::Planes) && too_wide {
                     continue;
                 }
-                let there = Operand::quantized(form, quantizer, columns, &noise(rows * columns, 9), None, None);
+                let there = Operand::quantized(form, quantizer, columns, &values(rows * columns, 9), None, None);
                 let back = there.transposed(to);
                 for row in 0..rows {
                     for column in 0..columns {
@@ -791,7 +775,7 @@ mod tests {
                     kind.a(),
                     quantizer(4),
                     terms,
-                    &noise(rows * terms, 1),
+                    &values(rows * terms, 1),
                     None,
                     None,
                 );
@@ -799,7 +783,7 @@ mod tests {
                     kind.b(),
                     quantizer(2),
                     terms,
-                    &noise(columns * terms, 2),
+                    &values(columns * terms, 2),
                     None,
                     None,
                 );
