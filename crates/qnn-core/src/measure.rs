@@ -161,7 +161,7 @@ fn noise(count: usize, salt: u32) -> impl Iterator<Item = u32> {
 }
 
 /// In [-1, 1).
-pub(crate) fn values(count: usize, salt: u32) -> Vec<f32> {
+pub fn values(count: usize, salt: u32) -> Vec<f32> {
     noise(count, salt)
         .map(|x| (x >> 8) as f32 / (1 << 23) as f32 - 1.0)
         .collect()

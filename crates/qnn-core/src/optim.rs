@@ -16,7 +16,7 @@ const EPSILON: f32 = 1e-8;
 
 impl Optimizer {
     /// The shares that the means of the gradient and of its size keep in an update.
-    fn betas(self) -> (f32, f32) {
+    pub fn betas(self) -> (f32, f32) {
         match self {
             Optimizer::Adam | Optimizer::AdaMax => (0.9, 0.999),
             Optimizer::ShiftAdaMax => (1.0 - 1.0 / 8.0, 1.0 - 1.0 / 1024.0),
@@ -59,6 +59,16 @@ impl Update {
         Update { optimizer, rate }
     }
 
+    /// Which optimizer it is of.
+    pub fn optimizer(&self) -> Optimizer {
+        self.optimizer
+    }
+
+    /// The learning rate, for Adam and AdaMax with the correction of their young means.
+    pub fn rate(&self) -> f32 {
+        self.rate
+    }
+
     /// The same update at `scale` times the learning rate.
     pub fn scaled(self, scale: f32) -> Update {
         Update {
@@ -93,7 +103,7 @@ impl Parameter {
 
     /// Whether all parts belong to a parameter of `length` numbers, and are numbers.
     pub fn is_sound(&self, length: usize) -> bool {
-        [&self.values, &self.momentum, &self.variance]
+        self.state()
             .iter()
             .all(|part| part.len() == length && part.iter().all(|x| x.is_finite()))
     }
@@ -102,6 +112,16 @@ impl Parameter {
     pub fn forget_momentum(&mut self) {
         self.momentum.fill(0.0);
         self.variance.fill(0.0);
+    }
+
+    /// The numbers and the optimizer's two means of each.
+    pub(crate) fn state(&self) -> [&[f32]; 3] {
+        [&self.values, &self.momentum, &self.variance]
+    }
+
+    /// The same, to be written.
+    pub(crate) fn state_mut(&mut self) -> [&mut [f32]; 3] {
+        [&mut self.values, &mut self.momentum, &mut self.variance]
     }
 
     /// Some of the numbers, with what the optimizer remembers of them.

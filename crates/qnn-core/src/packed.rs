@@ -18,10 +18,13 @@ pub struct PackedNetwork {
 
 /// A layer that answers.
 #[derive(Clone, Debug)]
-pub(crate) struct PackedLayer {
+pub struct PackedLayer {
     inputs: usize,
     units: usize,
     kind: ProductKind,
+    /// The integers that come in, if they are, and what each is worth.
+    encoding: Option<Encoding>,
+    input_step: f32,
     /// `[units, inputs]`.
     weights: Operand,
     edge: Edge,
@@ -29,7 +32,7 @@ pub(crate) struct PackedLayer {
 
 /// What becomes of a layer's sums.
 #[derive(Clone, Debug)]
-enum Edge {
+pub enum Edge {
     /// The sign of batch normalization's output, found in the integer sums alone.
     Signs(Vec<Threshold>),
     /// Batch normalization's output, quantized; in the last layer as it is.
@@ -43,10 +46,10 @@ enum Edge {
 /// Where the sums of a unit become +1. Batch normalization is monotone, so one comparison says it, and exactly what
 /// float32's rounding of scale (unit sum) + shift says.
 #[derive(Clone, Copy, Debug)]
-struct Threshold {
+pub struct Threshold {
     /// The smallest sum with the sign `above`; smaller ones have the other.
-    least: i32,
-    above: i16,
+    pub least: i32,
+    pub above: i16,
 }
 
 impl Threshold {
@@ -112,9 +115,31 @@ impl PackedLayer {
             inputs,
             units: weights.rows(),
             kind,
+            encoding,
+            input_step,
             weights,
             edge,
         }
+    }
+
+    /// The integers that come in; `None` for floats.
+    pub fn input_encoding(&self) -> Option<Encoding> {
+        self.encoding
+    }
+
+    /// What each of those that come in is worth.
+    pub fn input_step(&self) -> f32 {
+        self.input_step
+    }
+
+    /// The quantized weights, `[units, inputs]`.
+    pub fn weights(&self) -> &Operand {
+        &self.weights
+    }
+
+    /// What becomes of the sums.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
     }
 
     /// What the layer makes of `input`, for a layer above of kind `next`.
@@ -247,6 +272,16 @@ impl PackedNetwork {
     /// Pixels of an image.
     pub fn inputs(&self) -> usize {
         self.layers[0].inputs
+    }
+
+    /// From the pixels to the logits.
+    pub fn layers(&self) -> &[PackedLayer] {
+        &self.layers
+    }
+
+    /// The loss that the network was trained for.
+    pub fn loss(&self) -> Loss {
+        self.loss
     }
 
     /// The logits of images, `[images, classes]`, for their pixels, `[images, inputs]`.

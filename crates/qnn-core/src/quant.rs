@@ -132,7 +132,7 @@ impl GradientQuantizer {
 
     /// How many units the largest level is: 2^(k-1) - 1 of k linear bits; 2^(2^(k-1) - 2) of k logarithmic ones,
     /// which are a sign and zero or one of 2^(k-1) - 1 powers of two.
-    fn largest(self) -> f32 {
+    pub fn largest(self) -> f32 {
         let magnitudes = (1i32 << (self.bits.get() - 1)) - 1;
         match self.levels {
             Levels::Linear => magnitudes as f32,

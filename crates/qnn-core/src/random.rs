@@ -44,6 +44,19 @@ pub struct Chances {
     columns: usize,
 }
 
+/// Layer and purpose in one number, as the lowest bits of a stream say it.
+pub fn place(layer: usize, purpose: Purpose) -> u32 {
+    (layer as u32) << 8 | purpose as u32
+}
+
+/// ChaCha's key.
+pub fn key(seed: u32) -> [u32; 8] {
+    let seed = initialization(seed).get_seed();
+    std::array::from_fn(|word| {
+        u32::from_le_bytes(std::array::from_fn(|byte| seed[4 * word + byte]))
+    })
+}
+
 /// A word of each of four blocks.
 type Words = u32x4;
 const BLOCKS: usize = 4;
@@ -52,14 +65,10 @@ const WORDS_PER_BLOCK: usize = 16;
 impl Chances {
     /// The chances of a matrix of `columns` columns in layer `layer` of step `step`.
     pub fn new(seed: u32, step: u32, layer: usize, purpose: Purpose, columns: usize) -> Chances {
-        let seed = initialization(seed).get_seed();
-        // The highest bit keeps these streams apart from those of the shuffles.
-        let place = u64::from(step) << 16 | (layer as u64) << 8 | purpose as u64;
         Chances {
-            key: std::array::from_fn(|word| {
-                u32::from_le_bytes(std::array::from_fn(|byte| seed[4 * word + byte]))
-            }),
-            stream: 1 << 63 | place,
+            key: key(seed),
+            // The highest bit keeps these streams apart from those of the shuffles.
+            stream: 1 << 63 | u64::from(step) << 16 | u64::from(place(layer, purpose)),
             columns,
         }
     }

@@ -44,9 +44,9 @@ pub struct Trainer {
     work: Option<Work>,
 }
 
-/// How far training has come.
+/// How far training has come: what the next batch is follows from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Progress {
+pub struct Progress {
     /// Steps trained.
     step: u32,
     /// Whole epochs trained.
@@ -67,6 +67,47 @@ struct Layer {
     /// The quantized weights, where the last update made them on its way.
     #[serde(skip)]
     weights: Option<Operand>,
+}
+
+/// What a step trains on, and how it moves the weights.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Steps trained before: what is left to chance in this one is drawn by it.
+    pub step: u32,
+    /// `[images, inputs]`.
+    pub pixels: Vec<u8>,
+    pub labels: Vec<u8>,
+    pub update: Update,
+}
+
+/// All that training changes in a layer, each kind of number in a `T`, for instance a slice or a buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerState<T> {
+    /// The latent weights, `[units, inputs]`, and the optimizer's two means of each.
+    pub latent: [T; 3],
+    /// The same of batch normalization's gamma and beta, `[units]`.
+    pub gamma: [T; 3],
+    pub beta: [T; 3],
+    /// The running mean and variance, `[units]`.
+    pub running: [T; 2],
+}
+
+impl<T> LayerState<T> {
+    /// All parts, in their order.
+    pub fn parts(self) -> impl Iterator<Item = T> {
+        let parameters = self.latent.into_iter().chain(self.gamma).chain(self.beta);
+        parameters.chain(self.running)
+    }
+
+    /// The same with another thing for each part.
+    pub fn map<U>(self, mut to: impl FnMut(T) -> U) -> LayerState<U> {
+        LayerState {
+            latent: self.latent.map(&mut to),
+            gamma: self.gamma.map(&mut to),
+            beta: self.beta.map(&mut to),
+            running: self.running.map(&mut to),
+        }
+    }
 }
 
 /// What a finished step showed.
@@ -145,6 +186,70 @@ pub enum CheckpointError {
     Damaged,
     #[error("The checkpoint's settings make no sense: {0}")]
     Spec(#[from] SpecError),
+}
+
+impl Progress {
+    /// Steps trained.
+    pub fn step_count(&self) -> u32 {
+        self.step
+    }
+
+    /// Epochs trained on `data`, with the fraction of the present one.
+    pub fn epochs(&self, data: &TrainingData) -> f32 {
+        self.epoch as f32 + self.position as f32 / data.epoch_length() as f32
+    }
+
+    /// Takes the next batch of images of `inputs` pixels; that its step is over, [`end_step`](Self::end_step) says. `order`
+    /// is that of the epoch's images, empty where it is still to be drawn.
+    pub fn next_batch(
+        &mut self,
+        spec: &NetworkSpec,
+        inputs: usize,
+        order: &mut Vec<u32>,
+        data: &TrainingData,
+    ) -> Batch {
+        assert_eq!(data.image_size(), inputs, "images of another size");
+        let length = data.epoch_length();
+        let batch = spec.batch_size.min(length);
+        if self.position.saturating_add(batch) > length {
+            // The batch or the data has become another since the last step.
+            self.begin_epoch(order);
+        }
+        if order.is_empty() {
+            *order = data.order(spec.seed, self.epoch);
+        }
+        let positions = self.position..self.position + batch;
+        let (pixels, labels) = data.batch(self.epoch, order, positions.clone());
+        self.updates += 1;
+        let decay = power(
+            f64::from(spec.learning_rate_decay),
+            self.epoch / spec.decay_epochs,
+        );
+        let learning_rate = (f64::from(spec.learning_rate) * decay) as f32;
+        let update = Update::new(spec.optimizer, learning_rate, self.updates);
+        self.position = positions.end;
+        if self.position + batch > length {
+            // Images that do not fill a batch wait for another epoch's shuffle.
+            self.begin_epoch(order);
+        }
+        Batch {
+            step: self.step,
+            pixels,
+            labels,
+            update,
+        }
+    }
+
+    /// Counts a step that is over.
+    pub fn end_step(&mut self) {
+        self.step += 1;
+    }
+
+    fn begin_epoch(&mut self, order: &mut Vec<u32>) {
+        self.epoch += 1;
+        self.position = 0;
+        order.clear();
+    }
 }
 
 impl Trainer {
@@ -234,6 +339,46 @@ impl Trainer {
         self.progress.step
     }
 
+    /// How far training has come.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// All that training changes, layer by layer.
+    pub fn state(&self) -> impl Iterator<Item = LayerState<&[f32]>> {
+        self.layers.iter().map(|layer| {
+            let (gamma, beta, running) = layer.batch_norm.state();
+            let latent = layer.latent.state();
+            LayerState {
+                latent,
+                gamma,
+                beta,
+                running,
+            }
+        })
+    }
+
+    /// Takes up what was trained elsewhere, up to `progress`: `write` is handed each part, with the number of its layer.
+    /// To be called between steps.
+    pub fn take_up(&mut self, progress: Progress, mut write: impl FnMut(usize, LayerState<&mut [f32]>)) {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let (gamma, beta, running) = layer.batch_norm.state_mut();
+            let latent = layer.latent.state_mut();
+            write(
+                index,
+                LayerState {
+                    latent,
+                    gamma,
+                    beta,
+                    running,
+                },
+            );
+        }
+        self.progress = progress;
+        self.order.clear();
+        self.forget_weights();
+    }
+
     /// Whole epochs trained.
     pub fn epoch(&self) -> u32 {
         self.progress.epoch
@@ -241,7 +386,7 @@ impl Trainer {
 
     /// Epochs trained on `data`, with the fraction of the present one.
     pub fn epochs(&self, data: &TrainingData) -> f32 {
-        self.progress.epoch as f32 + self.progress.position as f32 / data.epoch_length() as f32
+        self.progress.epochs(data)
     }
 
     /// Whether a step has begun and not ended.
@@ -316,7 +461,7 @@ impl Trainer {
             self.perform(part, &mut work)?;
         }
         if work.parts.is_empty() {
-            self.progress.step += 1;
+            self.progress.end_step();
             return Ok(Some(work.metrics));
         }
         self.work = Some(work);
@@ -325,35 +470,15 @@ impl Trainer {
 
     /// Takes the next batch and lists the step's parts.
     fn begin(&mut self, data: &TrainingData) -> Work {
-        assert_eq!(data.image_size(), self.inputs, "images of another size");
-        let length = data.epoch_length();
-        let batch = self.spec.batch_size.min(length);
-        if self.progress.position.saturating_add(batch) > length {
-            // The batch or the data has become another since the last step.
-            self.progress.epoch += 1;
-            self.progress.position = 0;
-            self.order.clear();
-        }
-        if self.order.is_empty() {
-            self.order = data.order(self.spec.seed, self.progress.epoch);
-        }
-        let positions = self.progress.position..self.progress.position + batch;
-        let (pixels, labels) = data.batch(self.progress.epoch, &self.order, positions.clone());
-        self.progress.updates += 1;
-        let decay = power(
-            f64::from(self.spec.learning_rate_decay),
-            self.progress.epoch / self.spec.decay_epochs,
-        );
-        let learning_rate = (f64::from(self.spec.learning_rate) * decay) as f32;
-        let update = Update::new(self.spec.optimizer, learning_rate, self.progress.updates);
-        self.progress.position = positions.end;
-        if self.progress.position + batch > length {
-            // Images that do not fill a batch wait for another epoch's shuffle.
-            self.progress.epoch += 1;
-            self.progress.position = 0;
-            self.order.clear();
-        }
-
+        let Batch {
+            step,
+            pixels,
+            labels,
+            update,
+        } = self
+            .progress
+            .next_batch(&self.spec, self.inputs, &mut self.order, data);
+        let batch = labels.len();
         let mut parts = Vec::new();
         for (layer, Layer { inputs, units, .. }) in self.layers.iter().enumerate() {
             parts.push(Part::Quantize { layer });
@@ -393,7 +518,7 @@ impl Trainer {
             backward: None,
             new_weights: Vec::new(),
             metrics: StepMetrics {
-                step: self.progress.step + 1,
+                step: step + 1,
                 loss: 0.0,
                 accuracy: 0.0,
                 images: batch,
@@ -717,7 +842,7 @@ impl Trainer {
 
 impl LearningRateScale {
     /// The factor of a layer's learning rate.
-    fn of(self, inputs: usize, units: usize) -> f32 {
+    pub fn of(self, inputs: usize, units: usize) -> f32 {
         match self {
             LearningRateScale::Equal => 1.0,
             LearningRateScale::Glorot => ((inputs + units) as f32 / 1.5).sqrt(),

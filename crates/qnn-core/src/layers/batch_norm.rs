@@ -35,7 +35,7 @@ impl Normalization {
     }
 
     /// Share of the newest batch in the running statistics.
-    fn running_share(self) -> f32 {
+    pub fn running_share(self) -> f32 {
         match self {
             Normalization::BatchNorm => 0.1,
             Normalization::ShiftBatchNorm => 0.125,
@@ -89,6 +89,19 @@ impl BatchNorm {
     /// The running mean and variance of each unit's sums.
     pub fn running_statistics(&self) -> (&[f32], &[f32]) {
         (&self.running_mean, &self.running_variance)
+    }
+
+    /// All that training changes: gamma, beta, and the running mean and variance.
+    pub(crate) fn state(&self) -> ([&[f32]; 3], [&[f32]; 3], [&[f32]; 2]) {
+        let running = [self.running_mean.as_slice(), &self.running_variance];
+        (self.gamma.state(), self.beta.state(), running)
+    }
+
+    /// The same, to be written.
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn state_mut(&mut self) -> ([&mut [f32]; 3], [&mut [f32]; 3], [&mut [f32]; 2]) {
+        let running = [self.running_mean.as_mut_slice(), &mut self.running_variance];
+        (self.gamma.state_mut(), self.beta.state_mut(), running)
     }
 
     /// Whether all parts belong to a layer of `units` units.

@@ -389,6 +389,17 @@ impl Operand {
         })
     }
 
+    /// The integers as floats, or the floats, `[rows, columns]`.
+    pub fn levels(&self) -> Vec<f32> {
+        match &self.numbers {
+            Numbers::Floats(floats) if self.encoding.is_none() => floats.clone(),
+            Numbers::FloatColumns(floats) if self.encoding.is_none() => {
+                transpose(self.columns, self.rows, floats)
+            }
+            _ => self.to_integers().into_iter().map(f32::from).collect(),
+        }
+    }
+
     /// The integers, `[rows, columns]`.
     fn to_integers(&self) -> Vec<i16> {
         match &self.numbers {

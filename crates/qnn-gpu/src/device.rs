@@ -1,0 +1,302 @@
+//! The device: what adapter there is and what it can do, pipelines compiled once, buffers, and errors for people. What is
+//! computed is `passes`' business.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use wgpu::util::DeviceExt;
+
+/// Why the GPU is not used, in a sentence or two for the person who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    #[error("There is no GPU to compute on: {0}.")]
+    Absent(String),
+    #[error("The GPU {0} refuses to work: {1}.")]
+    Refused(String, String),
+    #[error("The GPU was lost: {0}.")]
+    Lost(String),
+    #[error("The GPU has too little memory for {what}: {problem}.")]
+    OutOfMemory { what: String, problem: String },
+    #[error(
+        "{what} takes {bytes} bytes in one piece; this GPU allows {limit}. Choose a smaller network."
+    )]
+    TooLarge {
+        what: String,
+        bytes: u64,
+        limit: u64,
+    },
+    #[error("The GPU does not take a program of ours: {0}.")]
+    Program(String),
+}
+
+/// What is asked of an adapter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request {
+    /// The least that the standard allows, in the place of all that the adapter has: for tests.
+    pub smallest_limits: bool,
+}
+
+/// An open device. Not for several threads: it stays on the one that opened it.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    lost: Arc<Mutex<Option<String>>>,
+    pipelines: RefCell<HashMap<String, wgpu::ComputePipeline>>,
+    chosen: RefCell<crate::products::Tiles>,
+}
+
+/// A program on the device: some files of WGSL, after constants that choose among what they can do.
+pub(crate) struct Program<'a> {
+    pub name: &'a str,
+    pub constants: String,
+    pub sources: &'a [&'a str],
+}
+
+/// A constant's line for [`Program`].
+pub(crate) fn constant(name: &str, value: impl Constant) -> String {
+    format!("const {name} = {};\n", value.text())
+}
+
+/// What a constant may be.
+pub(crate) trait Constant {
+    fn text(self) -> String;
+}
+
+impl Constant for usize {
+    fn text(self) -> String {
+        format!("{self}u")
+    }
+}
+
+impl Constant for bool {
+    fn text(self) -> String {
+        self.to_string()
+    }
+}
+
+impl Gpu {
+    /// Opens the fastest adapter there is, a software one if need be.
+    pub async fn open(request: Request) -> Result<Gpu, GpuError> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::all(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| GpuError::Absent(error.to_string()))?;
+        let info = adapter.get_info();
+        let wanted = wgpu::Features::TIMESTAMP_QUERY;
+        let (features, limits) = if request.smallest_limits {
+            (wgpu::Features::empty(), wgpu::Limits::default())
+        } else {
+            (adapter.features() & wanted, adapter.limits())
+        };
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("qnn"),
+                required_features: features,
+                required_limits: limits,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| GpuError::Refused(info.name.clone(), error.to_string()))?;
+        let lost = Arc::new(Mutex::new(None));
+        let note = |lost: &Arc<Mutex<Option<String>>>, why: String| {
+            if let Ok(mut lost) = lost.lock() {
+                lost.get_or_insert(why);
+            }
+        };
+        let on_loss = lost.clone();
+        device.set_device_lost_callback(move |_, why| note(&on_loss, why));
+        // An error that no scope caught: what was computed cannot be trusted, so the device counts as lost.
+        let on_error = lost.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            note(&on_error, error.to_string());
+        }));
+        Ok(Gpu {
+            device,
+            queue,
+            info,
+            lost,
+            pipelines: RefCell::default(),
+            chosen: RefCell::default(),
+        })
+    }
+
+    /// The adapter's name, as its driver gives it.
+    pub fn name(&self) -> String {
+        let info = &self.info;
+        let parts = [&info.name, &info.driver, &info.driver_info];
+        let parts: Vec<&str> = parts
+            .into_iter()
+            .map(|part| part.trim())
+            .filter(|part| !part.is_empty())
+            .collect();
+        if parts.is_empty() {
+            return "an adapter without a name".into();
+        }
+        parts.join(", ")
+    }
+
+    /// Whether the adapter is a program on the processor, whose speed says nothing of a GPU's.
+    pub fn is_software(&self) -> bool {
+        let name = self.name().to_lowercase();
+        self.info.device_type == wgpu::DeviceType::Cpu
+            || ["swiftshader", "llvmpipe", "lavapipe", "basic render"]
+                .iter()
+                .any(|software| name.contains(software))
+    }
+
+    /// Whether passes can be timed on the device itself.
+    pub fn has_timestamps(&self) -> bool {
+        self.device
+            .features()
+            .contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Why the device is lost, if it is: nothing that it holds can be had any more.
+    pub fn lost(&self) -> Option<GpuError> {
+        let lost = self.lost.lock().ok()?;
+        lost.clone().map(GpuError::Lost)
+    }
+
+    /// Makes the device lost, as a driver may do at any time: for tests.
+    pub fn destroy(&self) {
+        self.device.destroy();
+        if let Ok(mut lost) = self.lost.lock() {
+            lost.get_or_insert_with(|| "it was given up".into());
+        }
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    pub(crate) fn limits(&self) -> wgpu::Limits {
+        self.device.limits()
+    }
+
+    pub(crate) fn tiles(&self) -> std::cell::RefMut<'_, crate::products::Tiles> {
+        self.chosen.borrow_mut()
+    }
+
+    /// Does what makes buffers and pipelines, and says what went wrong with them.
+    pub(crate) async fn checked<T>(
+        &self,
+        what: &str,
+        make: impl FnOnce() -> Result<T, GpuError>,
+    ) -> Result<T, GpuError> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = make();
+        let program = internal.pop().await;
+        let program = program.or(validation.pop().await);
+        if let Some(error) = memory.pop().await {
+            return Err(GpuError::OutOfMemory {
+                what: what.into(),
+                problem: error.to_string(),
+            });
+        }
+        if let Some(error) = program {
+            return Err(self
+                .lost()
+                .unwrap_or_else(|| GpuError::Program(error.to_string())));
+        }
+        made
+    }
+
+    /// A buffer of zeros for `count` numbers of four bytes, or what is too much about it.
+    pub(crate) fn zeros(&self, what: &str, count: usize) -> Result<wgpu::Buffer, GpuError> {
+        let bytes = 4 * count.max(1).next_multiple_of(4) as u64;
+        let limits = self.limits();
+        let limit = u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        if bytes > limit {
+            return Err(GpuError::TooLarge {
+                what: what.into(),
+                bytes,
+                limit,
+            });
+        }
+        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size: bytes,
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        }))
+    }
+
+    /// A buffer of these numbers.
+    pub(crate) fn filled<T: bytemuck::NoUninit>(
+        &self,
+        what: &str,
+        numbers: &[T],
+    ) -> Result<wgpu::Buffer, GpuError> {
+        let bytes: &[u8] = bytemuck::cast_slice(numbers);
+        let buffer = self.zeros(what, bytes.len().div_ceil(4))?;
+        self.write(&buffer, bytes);
+        Ok(buffer)
+    }
+
+    /// Writes bytes to the beginning of a buffer, those after the last whole word with zeros behind them.
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) {
+        let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        self.queue.write_buffer(buffer, 0, whole);
+        if !rest.is_empty() {
+            let mut word = [0; 4];
+            word[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(buffer, whole.len() as u64, &word);
+        }
+    }
+
+    /// A uniform buffer of these words.
+    pub(crate) fn uniform(&self, words: &[u32]) -> wgpu::Buffer {
+        let mut words = words.to_vec();
+        words.resize(words.len().next_multiple_of(4), 0);
+        self.device
+            .create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                label: None,
+                contents: bytemuck::cast_slice(&words),
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            })
+    }
+
+    /// The pipeline of a program, compiled when it is first asked for.
+    pub(crate) fn pipeline(&self, program: &Program<'_>) -> wgpu::ComputePipeline {
+        let text = format!("{}{}", program.constants, program.sources.concat());
+        let mut pipelines = self.pipelines.borrow_mut();
+        if let Some(pipeline) = pipelines.get(&text) {
+            return pipeline.clone();
+        }
+        let module = self
+            .device
+            .create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(program.name),
+                source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
+            });
+        let pipeline = self
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(program.name),
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: Default::default(),
+                cache: None,
+            });
+        pipelines.insert(text, pipeline.clone());
+        pipeline
+    }
+}

@@ -1,0 +1,227 @@
+//! `GpuNetwork`: a packed network that answers on the GPU, all layers in one submission; only the logits come back.
+
+use qnn_core::bits::Encoding;
+use qnn_core::data::CLASSES;
+use qnn_core::layers::Operand;
+use qnn_core::packed::{Edge, PackedLayer, PackedNetwork};
+
+use crate::device::{Gpu, GpuError};
+use crate::passes::{self, Floats, Pass, Planes};
+use crate::products::{ProductKernel, Side, Store, product_of_floats, product_of_planes};
+
+/// A network's passes for a number of images.
+pub struct GpuNetwork {
+    images: usize,
+    inputs: usize,
+    pixels: wgpu::Buffer,
+    logits: Floats,
+    passes: Vec<Pass>,
+}
+
+/// What goes into a layer.
+enum Input {
+    Planes(Planes),
+    /// Whole numbers where there is an encoding.
+    Levels(Floats),
+}
+
+impl GpuNetwork {
+    /// The passes of `network` for `images` at a time. All products are done by `kernel`, but those of numbers that are no
+    /// small integers are never done by planes.
+    pub async fn new(
+        gpu: &Gpu,
+        network: &PackedNetwork,
+        images: usize,
+        kernel: ProductKernel,
+    ) -> Result<GpuNetwork, GpuError> {
+        gpu.checked("the network", || {
+            GpuNetwork::build(gpu, network, images, kernel)
+        })
+        .await
+    }
+
+    fn build(
+        gpu: &Gpu,
+        network: &PackedNetwork,
+        images: usize,
+        kernel: ProductKernel,
+    ) -> Result<GpuNetwork, GpuError> {
+        let inputs = network.inputs();
+        let pixels = gpu.zeros("the pixels", (images * inputs).div_ceil(4))?;
+        let levels = Floats::new(gpu, "the pixels", images, inputs)?;
+        let mut passes = vec![passes::pixels(gpu, &pixels, None, &levels)];
+        let mut input = Input::Levels(levels);
+        let layers = network.layers();
+        for (index, layer) in layers.iter().enumerate() {
+            let next = layers.get(index + 1);
+            input = layer_passes(gpu, layer, next, input, images, kernel, &mut passes)?;
+        }
+        let Input::Levels(logits) = input else {
+            unreachable!("the last layer gives numbers")
+        };
+        Ok(GpuNetwork {
+            images,
+            inputs,
+            pixels,
+            logits,
+            passes,
+        })
+    }
+
+    /// Images at a time.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Submits the passes once for what the pixels' buffer holds, between two timestamps.
+    pub(crate) fn submit(&self, gpu: &Gpu, timestamps: Option<&wgpu::QuerySet>) {
+        gpu.submit(&self.passes, timestamps, |_| ());
+    }
+
+    /// The logits, `[images, classes]`, of up to as many images as the passes are for, from their pixels.
+    pub async fn logits(&self, gpu: &Gpu, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
+        let images = pixels.len() / self.inputs;
+        assert!(images <= self.images, "more images than the passes are for");
+        gpu.write(&self.pixels, pixels);
+        self.submit(gpu, None);
+        let bytes = gpu.read(&self.logits.buffer).await?;
+        let logits: &[f32] = bytemuck::cast_slice(&bytes);
+        Ok(logits[..images * CLASSES].to_vec())
+    }
+}
+
+/// Whether a product is one of bit planes.
+fn uses_planes(kernel: ProductKernel, a: Option<Encoding>, b: Option<Encoding>) -> bool {
+    let packs =
+        |encoding: Option<Encoding>| encoding.is_some_and(|encoding| encoding.digits() <= 8);
+    kernel == ProductKernel::Planes && packs(a) && packs(b)
+}
+
+/// Adds the passes of a layer; what goes into the layer above.
+fn layer_passes(
+    gpu: &Gpu,
+    layer: &PackedLayer,
+    next: Option<&PackedLayer>,
+    input: Input,
+    images: usize,
+    kernel: ProductKernel,
+    passes: &mut Vec<Pass>,
+) -> Result<Input, GpuError> {
+    let weights: &Operand = layer.weights();
+    let (units, inputs) = (weights.rows(), weights.columns());
+    let of_weights = Floats::of(gpu, "the weights", inputs, &weights.levels())?;
+    let unit = weights.units().first().copied().unwrap_or(1.0);
+    let input_unit = layer.input_encoding().map_or(1.0, |_| layer.input_step());
+    let input_units = gpu.filled("units", &vec![input_unit; images])?;
+    let weight_units = gpu.filled("units", &vec![unit; units])?;
+    let planes = match (
+        uses_planes(kernel, layer.input_encoding(), weights.encoding()),
+        layer.input_encoding(),
+        weights.encoding(),
+    ) {
+        (true, Some(a), Some(b)) => {
+            let packed = Planes::new(gpu, "the weights", b, units, inputs)?;
+            // Once is enough, and done before anything else is submitted.
+            gpu.submit(&packed.pack(gpu, &of_weights, false), None, |_| ());
+            let input = match input {
+                Input::Planes(planes) => planes,
+                Input::Levels(levels) => {
+                    let planes = Planes::new(gpu, "the inputs", a, images, inputs)?;
+                    passes.extend(planes.pack(gpu, &levels, false));
+                    planes
+                }
+            };
+            Ok((input, packed))
+        }
+        _ => match input {
+            Input::Levels(levels) => Err(levels),
+            Input::Planes(_) => unreachable!("signs are only packed for planes"),
+        },
+    };
+    // Signs that the next layer takes as planes are packed as the sums leave the product.
+    let next_planes = next
+        .is_some_and(|next| uses_planes(kernel, next.input_encoding(), next.weights().encoding()));
+    if let (Ok((input, packed)), Edge::Signs(thresholds), true) =
+        (&planes, layer.edge(), next_planes)
+    {
+        let thresholds: Vec<[i32; 2]> = thresholds
+            .iter()
+            .map(|threshold| [threshold.least, i32::from(threshold.above)])
+            .collect();
+        let thresholds = gpu.filled("thresholds", &thresholds)?;
+        let out = Planes::new(gpu, "the signs", Encoding::Sign, images, units)?;
+        let store = Store::Signs {
+            thresholds: &thresholds,
+            out: &out,
+        };
+        passes.push(product_of_planes(gpu, input, packed, store));
+        // Only products with other integers than signs need the sums of the rows.
+        if next.and_then(|next| next.weights().encoding()) != Some(Encoding::Sign) {
+            passes.push(out.sum(gpu));
+        }
+        return Ok(Input::Planes(out));
+    }
+    let sums = Floats::new(gpu, "the sums", images, units)?;
+    passes.push(match &planes {
+        Ok((input, packed)) => {
+            let store = Store::Numbers {
+                units: [&input_units, &weight_units],
+                out: &sums,
+            };
+            product_of_planes(gpu, input, packed, store)
+        }
+        Err(levels) => {
+            let side = |numbers, units| Side {
+                numbers,
+                is_transposed: false,
+                units,
+            };
+            let (a, b) = (side(levels, &input_units), side(&of_weights, &weight_units));
+            let kernel = match kernel {
+                ProductKernel::Planes => ProductKernel::Tiled,
+                other => other,
+            };
+            product_of_floats(gpu, kernel, a, b, &sums)
+        }
+    });
+    let (map, activations) = match layer.edge() {
+        Edge::Signs(thresholds) => {
+            // With thresholds in the place of zero: the sign of `above` (sum - least), half a unit off so that it is exact.
+            let worth = input_unit * unit;
+            let map: Vec<[f32; 2]> = thresholds
+                .iter()
+                .map(|threshold| {
+                    let above = f32::from(threshold.above);
+                    [above / worth, -above * (threshold.least as f32 - 0.5)]
+                })
+                .collect();
+            (map, next.and(Some(SIGN)))
+        }
+        Edge::Affine {
+            scale,
+            shift,
+            activations,
+        } => {
+            let map = scale.iter().zip(shift);
+            (
+                map.map(|(scale, shift)| [*scale, *shift]).collect(),
+                *activations,
+            )
+        }
+    };
+    let map = gpu.filled("affine maps", &map)?;
+    passes.push(passes::affine(gpu, &map, &sums));
+    let Some(quantizer) = activations else {
+        return Ok(Input::Levels(sums));
+    };
+    let levels = Floats::new(gpu, "the activations", images, units)?;
+    passes.push(passes::quantize(gpu, quantizer, &sums, None, None, &levels));
+    Ok(Input::Levels(levels))
+}
+
+/// What makes signs.
+const SIGN: qnn_core::quant::Quantizer = qnn_core::quant::Quantizer {
+    bits: qnn_core::spec::Bits::ONE,
+    levels: qnn_core::spec::Levels::Linear,
+    rounding: qnn_core::spec::Rounding::Deterministic,
+};

@@ -1,0 +1,37 @@
+// Packs whole numbers, [rows, columns], into the bit planes of their transpose, [digits, columns, words of rows]: a thread a
+// word of all planes; neighbouring threads read neighbouring numbers.
+
+struct Shape {
+    rows: u32,
+    columns: u32,
+    // Of 32 bits each, in a row of a plane.
+    words: u32,
+    digits: u32,
+    encoding: u32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> levels: array<f32>;
+@group(0) @binding(2) var<storage, read_write> planes: array<u32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let column = id.x;
+    let word = id.y;
+    if column >= shape.columns {
+        return;
+    }
+    var bits: array<u32, 8>;
+    for (var bit = 0u; bit < 32u; bit++) {
+        let row = word * 32u + bit;
+        if row < shape.rows {
+            let mine = code(shape.encoding, levels[row * shape.columns + column]);
+            for (var digit = 0u; digit < 8u; digit++) {
+                bits[digit] |= ((mine >> digit) & 1u) << bit;
+            }
+        }
+    }
+    for (var digit = 0u; digit < shape.digits; digit++) {
+        planes[(digit * shape.columns + column) * shape.words + word] = bits[digit];
+    }
+}

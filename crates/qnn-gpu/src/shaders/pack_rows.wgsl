@@ -1,0 +1,46 @@
+// Packs whole numbers, [rows, columns], into bit planes, [digits, rows, words]: a thread a word of all planes.
+
+struct Shape {
+    rows: u32,
+    columns: u32,
+    // Of 32 bits each, in a row of a plane.
+    words: u32,
+    digits: u32,
+    encoding: u32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> levels: array<f32>;
+@group(0) @binding(2) var<storage, read_write> planes: array<u32>;
+
+const THREADS = 256u;
+var<workgroup> codes: array<u32, THREADS>;
+
+// A workgroup packs 256 columns of a row: neighbouring threads read neighbouring numbers, and share them.
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = group.z * groups.y + group.y;
+    let column = group.x * THREADS + thread;
+    var mine = 0u;
+    if row < shape.rows && column < shape.columns {
+        mine = code(shape.encoding, levels[row * shape.columns + column]);
+    }
+    codes[thread] = mine;
+    workgroupBarrier();
+    let in_group = THREADS / 32u;
+    for (var place = thread; place < in_group * shape.digits; place += THREADS) {
+        let digit = place / in_group;
+        let word = group.x * in_group + place % in_group;
+        if row < shape.rows && word < shape.words {
+            var bits = 0u;
+            for (var bit = 0u; bit < 32u; bit++) {
+                bits |= ((codes[(place % in_group) * 32u + bit] >> digit) & 1u) << bit;
+            }
+            planes[(digit * shape.rows + row) * shape.words + word] = bits;
+        }
+    }
+}

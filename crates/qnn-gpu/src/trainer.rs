@@ -1,0 +1,755 @@
+//! `GpuTrainer`: a network in training on the GPU. It begins where a [`Trainer`] stands and hands back what it has learned; all
+//! of a step stays on the device, and its metrics come back when they come. Steps are those of the processor, but for the
+//! rounding of floats: integers are the same integers, and chances are drawn by the same places.
+
+use std::rc::Rc;
+
+use qnn_core::bits::Encoding;
+use qnn_core::data::{CLASSES, TrainingData};
+use qnn_core::quant::{PIXEL_STEP, Quantizer};
+use qnn_core::random::{Purpose, key, place};
+use qnn_core::spec::NetworkSpec;
+use qnn_core::train::{Batch, Diverged, LayerState, Progress, StepMetrics, Trainer};
+
+use crate::device::{Gpu, GpuError};
+use crate::passes::{self, Floats, GpuDropout, NormBuffers, Pass, Planes, StepBuffers};
+use crate::products::{ProductKernel, Side, Store, product_of_floats, product_of_planes};
+use crate::readback::Readback;
+
+/// Steps whose metrics the device keeps: as many may be under way.
+pub const MOST_STEPS: u32 = 64;
+/// Pairs of bit planes up to which a product is one of them; of more, floats are faster, and as exact.
+const MOST_PAIRS: usize = 8;
+/// Below here float32 holds all whole numbers.
+const EXACT: usize = 1 << 24;
+/// The shaders' `NOT_FAILED`.
+const NOT_FAILED: u32 = u32::MAX;
+
+/// A network in training on the device.
+pub struct GpuTrainer {
+    gpu: Rc<Gpu>,
+    spec: NetworkSpec,
+    inputs: usize,
+    progress: Progress,
+    order: Vec<u32>,
+    layers: Vec<LayerState<wgpu::Buffer>>,
+    plan: Plan,
+    /// Steps whose metrics were told, and those that the metrics under way are of.
+    told: u32,
+    asked: Option<u32>,
+    metrics: Readback,
+    download: Option<Download>,
+}
+
+/// All passes of a step for a number of images.
+struct Plan {
+    images: usize,
+    passes: Vec<Pass>,
+    pixels: wgpu::Buffer,
+    labels: wgpu::Buffer,
+    shared: StepBuffers,
+    /// Loss and right answers of the last steps.
+    metrics: wgpu::Buffer,
+}
+
+/// What was learned, on its way back.
+struct Download {
+    progress: Progress,
+    readback: Readback,
+}
+
+/// Why training on the device ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrainingError {
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
+}
+
+impl GpuTrainer {
+    /// Takes over from `trainer`, which must be between steps, for training on `data`.
+    pub async fn new(
+        gpu: Rc<Gpu>,
+        trainer: &Trainer,
+        data: &TrainingData,
+    ) -> Result<GpuTrainer, GpuError> {
+        let device = gpu.clone();
+        let made = device
+            .checked("the network in training", || {
+                let layers = upload(&gpu, trainer)?;
+                let spec = trainer.spec().clone();
+                let images = spec.batch_size.min(data.epoch_length());
+                let plan = Plan::new(&gpu, &spec, trainer.inputs(), &layers, images)?;
+                Ok(GpuTrainer {
+                    metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
+                    gpu,
+                    spec,
+                    inputs: trainer.inputs(),
+                    progress: trainer.progress(),
+                    order: Vec::new(),
+                    layers,
+                    plan,
+                    told: trainer.step_count(),
+                    asked: None,
+                    download: None,
+                })
+            })
+            .await?;
+        device.lost().map_or(Ok(made), Err)
+    }
+
+    /// Steps begun, those under way among them.
+    pub fn step_count(&self) -> u32 {
+        self.progress.step_count()
+    }
+
+    /// Epochs begun on `data`, with the fraction of the present one.
+    pub fn epochs(&self, data: &TrainingData) -> f32 {
+        self.progress.epochs(data)
+    }
+
+    /// Steps whose metrics have not come back yet.
+    pub fn steps_under_way(&self) -> u32 {
+        self.step_count() - self.told
+    }
+
+    /// Whether one more step may begin.
+    pub fn has_room(&self) -> bool {
+        self.steps_under_way() < MOST_STEPS
+    }
+
+    /// Begins a step on `data`. Panics where there is no [room](Self::has_room), or where batches of `data` have another
+    /// length than those that this trainer was made for.
+    pub fn step(&mut self, data: &TrainingData) {
+        assert!(self.has_room(), "too many steps under way");
+        let (spec, inputs) = (&self.spec, self.inputs);
+        let batch = self
+            .progress
+            .next_batch(spec, inputs, &mut self.order, data);
+        self.progress.end_step();
+        let Batch {
+            step,
+            pixels,
+            labels,
+            update,
+        } = batch;
+        assert_eq!(labels.len(), self.plan.images, "batches of another length");
+        let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
+        self.gpu.write(&self.plan.pixels, &pixels);
+        self.gpu
+            .write(&self.plan.labels, bytemuck::cast_slice(&labels));
+        let mut words = key(self.spec.seed).to_vec();
+        words.extend([step, update.rate().to_bits(), step % MOST_STEPS]);
+        self.gpu
+            .write(&self.plan.shared.step, bytemuck::cast_slice(&words));
+        let asks = self.asked.is_none();
+        let parts = [&self.plan.metrics, &self.plan.shared.failed];
+        self.gpu.submit(&self.plan.passes, None, |encoder| {
+            if asks {
+                self.metrics.copy(encoder, &parts);
+            }
+        });
+        if asks {
+            self.metrics.begin();
+            self.asked = Some(self.step_count());
+        }
+    }
+
+    /// The metrics of the steps that have come to an end since the last call.
+    pub fn take_metrics(&mut self) -> Result<Vec<StepMetrics>, TrainingError> {
+        self.gpu.look();
+        if let Some(error) = self.gpu.lost() {
+            return Err(error.into());
+        }
+        let Some(last) = self.asked else {
+            return Ok(Vec::new());
+        };
+        if !self.metrics.is_over() {
+            return Ok(Vec::new());
+        }
+        let (mut numbers, mut failed): (Vec<[f32; 2]>, _) = (Vec::new(), NOT_FAILED);
+        self.metrics.take(&self.gpu, |index, bytes| match index {
+            0 => numbers = bytemuck::cast_slice(bytes).to_vec(),
+            _ => failed = bytemuck::cast_slice(bytes)[0],
+        })?;
+        let images = self.plan.images;
+        let metrics = (self.told..last).map(|step| {
+            let [loss, correct] = numbers[(step % MOST_STEPS) as usize];
+            StepMetrics {
+                step: step + 1,
+                loss,
+                accuracy: correct / images as f32,
+                images,
+            }
+        });
+        let metrics = metrics.collect();
+        self.told = last;
+        self.asked = None;
+        if failed != NOT_FAILED {
+            return Err(self.diverged(failed).into());
+        }
+        if self.told < self.step_count() {
+            // The steps since: nothing more is submitted if nobody trains on.
+            let parts = [&self.plan.metrics, &self.plan.shared.failed];
+            self.gpu
+                .submit([], None, |encoder| self.metrics.copy(encoder, &parts));
+            self.metrics.begin();
+            self.asked = Some(self.step_count());
+        }
+        Ok(metrics)
+    }
+
+    /// What the device wrote of a failure: its step modulo 2^24, and its place.
+    fn diverged(&self, failed: u32) -> Diverged {
+        let (layer, what) = Failure::of(failed & 0xff, self.layers.len());
+        let step = (self.step_count() & !0xff_ffff) | failed >> 8;
+        Diverged {
+            step: step + 1,
+            layer: layer + 1,
+            what,
+        }
+    }
+
+    /// Asks for all that was learned up to the last step begun, unless that is under way already.
+    pub fn begin_download(&mut self) {
+        if self.download.is_some() {
+            return;
+        }
+        let buffers: Vec<&wgpu::Buffer> = self.parts().collect();
+        let mut readback = Readback::new(&self.gpu, &buffers);
+        self.gpu
+            .submit([], None, |encoder| readback.copy(encoder, &buffers));
+        readback.begin();
+        self.download = Some(Download {
+            progress: self.progress,
+            readback,
+        });
+    }
+
+    /// Whether a download is under way.
+    pub fn downloads(&self) -> bool {
+        self.download.is_some()
+    }
+
+    /// Writes what was asked for into `trainer` if it has come; whether it has.
+    pub fn take_download(&mut self, trainer: &mut Trainer) -> Result<bool, GpuError> {
+        self.gpu.look();
+        if let Some(error) = self.gpu.lost() {
+            return Err(error);
+        }
+        let over = |download: &mut Download| download.readback.is_over();
+        let Some(download) = self.download.take_if(over) else {
+            return Ok(false);
+        };
+        let mut parts = Vec::new();
+        download
+            .readback
+            .take(&self.gpu, |_, bytes| parts.push(bytes.to_vec()))?;
+        let mut parts = parts.into_iter();
+        trainer.take_up(download.progress, |_, state| {
+            for (part, bytes) in state.parts().zip(&mut parts) {
+                let numbers: &[f32] = bytemuck::cast_slice(&bytes);
+                part.copy_from_slice(&numbers[..part.len()]);
+            }
+        });
+        Ok(true)
+    }
+
+    /// Waits for all steps and for what they have taught, and writes it into `trainer`.
+    pub async fn finish(
+        &mut self,
+        trainer: &mut Trainer,
+    ) -> Result<Vec<StepMetrics>, TrainingError> {
+        let mut metrics = Vec::new();
+        while self.asked.is_some() {
+            self.gpu.arrival(&self.metrics).await;
+            metrics.extend(self.take_metrics()?);
+        }
+        // One that is under way may be of earlier steps.
+        self.download = None;
+        self.begin_download();
+        if let Some(download) = &self.download {
+            self.gpu.arrival(&download.readback).await;
+        }
+        self.take_download(trainer)?;
+        Ok(metrics)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        self.layers.iter().flat_map(|state| {
+            let LayerState {
+                latent,
+                gamma,
+                beta,
+                running,
+            } = state;
+            latent.iter().chain(gamma).chain(beta).chain(running)
+        })
+    }
+}
+
+/// The state of a trainer's layers on the device.
+fn upload(gpu: &Gpu, trainer: &Trainer) -> Result<Vec<LayerState<wgpu::Buffer>>, GpuError> {
+    let layers = trainer.state().map(|state| {
+        let LayerState {
+            latent,
+            gamma,
+            beta,
+            running,
+        } = state.map(|part| gpu.filled("a layer's state", part));
+        let [a, b, c] = latent;
+        let latent = [a?, b?, c?];
+        let [a, b, c] = gamma;
+        let gamma = [a?, b?, c?];
+        let [a, b, c] = beta;
+        let beta = [a?, b?, c?];
+        let [a, b] = running;
+        Ok(LayerState {
+            latent,
+            gamma,
+            beta,
+            running: [a?, b?],
+        })
+    });
+    layers.collect()
+}
+
+/// The places of a step where what is not a number may show, in their order.
+#[derive(Clone, Copy)]
+enum Failure {
+    Sums,
+    Logits,
+    ToOutputs,
+    ToSums,
+    ToWeights,
+}
+
+impl Failure {
+    /// What the shaders write for it.
+    fn place(self, layer: usize, layers: usize) -> u32 {
+        let backward = layers + 1 + 3 * (layers - 1 - layer);
+        let place = match self {
+            Failure::Sums => layer,
+            Failure::Logits => layers,
+            Failure::ToOutputs => backward,
+            Failure::ToSums => backward + 1,
+            Failure::ToWeights => backward + 2,
+        };
+        place as u32
+    }
+
+    /// The layer and what of it was no number.
+    fn of(place: u32, layers: usize) -> (usize, &'static str) {
+        let place = place as usize;
+        if place < layers {
+            return (place, "sums");
+        }
+        if place == layers {
+            return (layers - 1, "logits");
+        }
+        let backward = place - layers - 1;
+        let what = [
+            "gradients to the outputs",
+            "gradients to the sums",
+            "gradients to the weights",
+        ];
+        (layers - 1 - backward / 3, what[backward % 3])
+    }
+}
+
+/// One side of a product: whole numbers or floats, packed as well where the product is one of bit planes.
+#[derive(Clone)]
+struct Factor {
+    levels: Floats,
+    is_transposed: bool,
+    planes: Option<Planes>,
+    units: wgpu::Buffer,
+}
+
+/// What a level is worth: floats are worth themselves.
+fn worth(quantizer: Quantizer) -> f32 {
+    quantizer.encoding().map_or(1.0, |_| quantizer.step())
+}
+
+/// Whether the product of such integers is one of bit planes.
+fn uses_planes(a: Option<Encoding>, b: Option<Encoding>, terms: usize) -> bool {
+    let (Some(a), Some(b)) = (a, b) else {
+        return false;
+    };
+    let largest = |encoding: Encoding| usize::from(encoding.range().1.unsigned_abs()) + 1;
+    let packs = |encoding: Encoding| encoding.digits() <= 8;
+    let is_exact = largest(a) * largest(b) * terms <= EXACT;
+    packs(a) && packs(b) && (a.digits() * b.digits() <= MOST_PAIRS || !is_exact)
+}
+
+impl Plan {
+    fn new(
+        gpu: &Gpu,
+        spec: &NetworkSpec,
+        inputs: usize,
+        states: &[LayerState<wgpu::Buffer>],
+        images: usize,
+    ) -> Result<Plan, GpuError> {
+        let shared = StepBuffers {
+            step: gpu.uniform(&[0; 12]),
+            failed: gpu.filled("what failed", &[NOT_FAILED])?,
+        };
+        let plan = Plan {
+            images,
+            passes: Vec::new(),
+            pixels: gpu.zeros("the pixels", (images * inputs).div_ceil(4))?,
+            labels: gpu.zeros("the labels", images)?,
+            shared,
+            metrics: gpu.zeros("the metrics", 2 * MOST_STEPS as usize)?,
+        };
+        let shapes = spec.layer_shapes(inputs, CLASSES);
+        let largest = shapes.iter().map(|(inputs, units)| inputs * units).max();
+        let mut builder = Builder {
+            to_weights: gpu.zeros("the gradient to the weights", largest.unwrap_or(0))?,
+            gpu,
+            spec,
+            shapes,
+            plan,
+        };
+        builder.build(states)?;
+        Ok(builder.plan)
+    }
+}
+
+/// What the forward pass of a layer leaves for the backward pass.
+struct Forward {
+    /// Forward, and for the gradient to the weights.
+    input_levels: Floats,
+    input_encoding: Option<Encoding>,
+    input_unit: f32,
+    weight_levels: Floats,
+    outputs: Floats,
+    normalized: Floats,
+    statistics: wgpu::Buffer,
+    /// What was left out of the inputs.
+    dropout: Option<GpuDropout>,
+}
+
+/// Lists the passes of a step.
+struct Builder<'a> {
+    gpu: &'a Gpu,
+    spec: &'a NetworkSpec,
+    shapes: Vec<(usize, usize)>,
+    plan: Plan,
+    /// Room for the gradient to the weights of the layer being done.
+    to_weights: wgpu::Buffer,
+}
+
+impl Builder<'_> {
+    fn build(&mut self, states: &[LayerState<wgpu::Buffer>]) -> Result<(), GpuError> {
+        let (gpu, images, last) = (self.gpu, self.plan.images, states.len() - 1);
+        let mut forward: Vec<Forward> = Vec::new();
+        for (layer, state) in states.iter().enumerate() {
+            let made = self.forward(layer, state, forward.last())?;
+            forward.push(made);
+        }
+        let mut gradient = self.floats("the gradient", images, CLASSES)?;
+        let outcomes = gpu.zeros("the outcomes", 2 * images)?;
+        let place = Failure::Logits.place(last, states.len());
+        let passes = passes::loss(
+            gpu,
+            &self.plan.shared,
+            self.spec.loss,
+            &forward[last].outputs,
+            &self.plan.labels,
+            &gradient,
+            &outcomes,
+            &self.plan.metrics,
+            place,
+        );
+        self.plan.passes.extend(passes);
+        for (layer, state) in states.iter().enumerate().rev() {
+            let above = forward.get(layer + 1);
+            let hidden = above.map(|above| above.dropout.as_ref());
+            gradient = self.backward(layer, state, &forward[layer], hidden, gradient)?;
+        }
+        Ok(())
+    }
+
+    fn floats(&self, what: &str, rows: usize, columns: usize) -> Result<Floats, GpuError> {
+        Floats::new(self.gpu, what, rows, columns)
+    }
+
+    /// The chances of a matrix, where they are `wanted`.
+    fn chances(
+        &mut self,
+        wanted: bool,
+        layer: usize,
+        purpose: Purpose,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<Floats>, GpuError> {
+        if !wanted {
+            return Ok(None);
+        }
+        let chances = self.floats("chances", rows, columns)?;
+        let place = place(layer, purpose);
+        let pass = passes::chances(self.gpu, place, &self.plan.shared.step, &chances);
+        self.plan.passes.push(pass);
+        Ok(Some(chances))
+    }
+
+    /// What is left out of the inputs of a layer.
+    fn dropout(&mut self, layer: usize) -> Result<Option<GpuDropout>, GpuError> {
+        let (share, images) = (self.spec.dropout(layer), self.plan.images);
+        let inputs = self.shapes[layer].0;
+        let chances = self.chances(share > 0.0, layer, Purpose::Dropout, images, inputs)?;
+        Ok(chances.map(|chances| GpuDropout { share, chances }))
+    }
+
+    /// A side of a product, packed if `in_planes`. `is_transposed`: the columns of `levels` are its rows.
+    fn factor(
+        &mut self,
+        levels: &Floats,
+        encoding: Option<Encoding>,
+        is_transposed: bool,
+        in_planes: bool,
+        units: wgpu::Buffer,
+    ) -> Result<Factor, GpuError> {
+        let (rows, columns) = if is_transposed {
+            (levels.columns, levels.rows)
+        } else {
+            (levels.rows, levels.columns)
+        };
+        let planes = match encoding.filter(|_| in_planes) {
+            Some(encoding) => {
+                let planes = Planes::new(self.gpu, "bit planes", encoding, rows, columns)?;
+                let passes = planes.pack(self.gpu, levels, is_transposed);
+                self.plan.passes.extend(passes);
+                Some(planes)
+            }
+            None => None,
+        };
+        Ok(Factor {
+            levels: levels.clone(),
+            is_transposed,
+            planes,
+            units,
+        })
+    }
+
+    /// As many of the same unit.
+    fn units(&self, rows: usize, unit: f32) -> Result<wgpu::Buffer, GpuError> {
+        self.gpu.filled("units", &vec![unit; rows])
+    }
+
+    fn product(&mut self, a: &Factor, b: &Factor, out: &Floats) {
+        let pass = match (&a.planes, &b.planes) {
+            (Some(a_planes), Some(b_planes)) => {
+                let units = [&a.units, &b.units];
+                let store = Store::Numbers { units, out };
+                product_of_planes(self.gpu, a_planes, b_planes, store)
+            }
+            _ => {
+                let [a, b] = [a, b].map(|factor| Side {
+                    numbers: &factor.levels,
+                    is_transposed: factor.is_transposed,
+                    units: &factor.units,
+                });
+                product_of_floats(self.gpu, ProductKernel::Tiled, a, b, out)
+            }
+        };
+        self.plan.passes.push(pass);
+    }
+
+    fn norm<'a>(
+        &self,
+        state: &'a LayerState<wgpu::Buffer>,
+        forward: &'a Forward,
+    ) -> NormBuffers<'a> {
+        let [running_mean, running_variance] = &state.running;
+        NormBuffers {
+            normalization: self.spec.normalization,
+            gamma: &state.gamma[0],
+            beta: &state.beta[0],
+            running: [running_mean, running_variance],
+            statistics: &forward.statistics,
+            normalized: &forward.normalized,
+        }
+    }
+
+    /// The forward pass of a layer, on what the one below gives.
+    fn forward(
+        &mut self,
+        layer: usize,
+        state: &LayerState<wgpu::Buffer>,
+        below: Option<&Forward>,
+    ) -> Result<Forward, GpuError> {
+        let (gpu, images) = (self.gpu, self.plan.images);
+        let (inputs, units) = self.shapes[layer];
+        let dropout = self.dropout(layer)?;
+        let scale = dropout.as_ref().map_or(1.0, GpuDropout::scale);
+        let input_levels = self.floats("the inputs", images, inputs)?;
+        let input_encoding = self.spec.input_encoding(layer, true);
+        let input_unit = match below {
+            None => {
+                let bytes = &self.plan.pixels;
+                let pass = passes::pixels(gpu, bytes, dropout.as_ref(), &input_levels);
+                self.plan.passes.push(pass);
+                PIXEL_STEP * scale
+            }
+            Some(below) => {
+                let quantizer = self.spec.activations();
+                let wanted = quantizer.is_stochastic();
+                let chances = self.chances(wanted, layer, Purpose::Activations, images, inputs)?;
+                self.plan.passes.push(passes::quantize(
+                    gpu,
+                    quantizer,
+                    &below.outputs,
+                    chances.as_ref(),
+                    dropout.as_ref(),
+                    &input_levels,
+                ));
+                input_encoding.map_or(1.0, |_| worth(quantizer) * scale)
+            }
+        };
+        let quantizer = self.spec.weights();
+        let latent = Floats {
+            buffer: state.latent[0].clone(),
+            rows: units,
+            columns: inputs,
+        };
+        let wanted = quantizer.is_stochastic();
+        let chances = self.chances(wanted, layer, Purpose::Weights, units, inputs)?;
+        let weight_levels = self.floats("the weights", units, inputs)?;
+        self.plan.passes.push(passes::quantize(
+            gpu,
+            quantizer,
+            &latent,
+            chances.as_ref(),
+            None,
+            &weight_levels,
+        ));
+        let encoding = quantizer.encoding();
+        let in_planes = uses_planes(input_encoding, encoding, inputs);
+        let input_units = self.units(images, input_unit)?;
+        let weight_units = self.units(units, worth(quantizer))?;
+        let a = self.factor(&input_levels, input_encoding, false, in_planes, input_units)?;
+        let b = self.factor(&weight_levels, encoding, false, in_planes, weight_units)?;
+        let outputs = self.floats("the outputs", images, units)?;
+        self.product(&a, &b, &outputs);
+        let forward = Forward {
+            input_levels,
+            input_encoding,
+            input_unit,
+            weight_levels,
+            normalized: self.floats("the normalized sums", images, units)?,
+            statistics: gpu.zeros("the statistics", 2 * units)?,
+            outputs,
+            dropout,
+        };
+        let place = Failure::Sums.place(layer, self.shapes.len());
+        let norm = self.norm(state, &forward);
+        let passes = norm.forward(gpu, &self.plan.shared, &forward.outputs, place);
+        self.plan.passes.extend(passes);
+        Ok(forward)
+    }
+
+    /// The backward pass of a layer, from the gradient to its outputs to that to its inputs, and its update.
+    fn backward(
+        &mut self,
+        layer: usize,
+        state: &LayerState<wgpu::Buffer>,
+        forward: &Forward,
+        hidden: Option<Option<&GpuDropout>>,
+        gradient: Floats,
+    ) -> Result<Floats, GpuError> {
+        let (gpu, images, layers) = (self.gpu, self.plan.images, self.shapes.len());
+        let (inputs, units) = self.shapes[layer];
+        let place = |failure: Failure| failure.place(layer, layers);
+        let to_gamma = gpu.zeros("the gradient to gamma", units)?;
+        let to_beta = gpu.zeros("the gradient to beta", units)?;
+        let passes = self.norm(state, forward).backward(
+            gpu,
+            &self.plan.shared,
+            &forward.outputs,
+            hidden,
+            &gradient,
+            [&to_gamma, &to_beta],
+            [place(Failure::ToOutputs), place(Failure::ToSums)],
+        );
+        self.plan.passes.extend(passes);
+        for (to, parameter) in [(&to_gamma, &state.gamma), (&to_beta, &state.beta)] {
+            let free = (1.0, f32::MAX);
+            self.optimize(units, free, to, parameter, place(Failure::ToOutputs));
+        }
+
+        let quantizer = self.spec.gradients();
+        let (stochastic, encoding) = (quantizer.is_stochastic(), quantizer.encoding());
+        let weights = self.spec.weights();
+        let to_inputs = self.floats("the gradient", images, inputs)?;
+        // Below the first layer are the pixels, which do not learn.
+        if layer > 0 {
+            let chances = self.chances(stochastic, layer, Purpose::GradientRows, images, units)?;
+            let in_planes = uses_planes(encoding, weights.encoding(), units);
+            let a = self.gradients(&gradient, chances.as_ref(), in_planes)?;
+            let step = self.units(inputs, worth(weights))?;
+            let levels = &forward.weight_levels;
+            let b = self.factor(levels, weights.encoding(), true, in_planes, step)?;
+            self.product(&a, &b, &to_inputs);
+        }
+
+        let transposed = self.floats("the gradient, transposed", units, images)?;
+        let pass = passes::transpose(gpu, &gradient, &transposed);
+        self.plan.passes.push(pass);
+        let chances = self.chances(stochastic, layer, Purpose::GradientUnits, units, images)?;
+        let in_planes = uses_planes(encoding, forward.input_encoding, images);
+        let a = self.gradients(&transposed, chances.as_ref(), in_planes)?;
+        let step = self.units(inputs, forward.input_unit)?;
+        let (levels, of_input) = (&forward.input_levels, forward.input_encoding);
+        let b = self.factor(levels, of_input, true, in_planes, step)?;
+        let to_weights = Floats {
+            buffer: self.to_weights.clone(),
+            rows: units,
+            columns: inputs,
+        };
+        self.product(&a, &b, &to_weights);
+        let scale = self.spec.learning_rate_scale.of(inputs, units);
+        let clipped = (scale, 1.0);
+        let failure = place(Failure::ToWeights);
+        let to_weights = self.to_weights.clone();
+        self.optimize(units * inputs, clipped, &to_weights, &state.latent, failure);
+        Ok(to_inputs)
+    }
+
+    /// Gradients, quantized with a unit for each row.
+    fn gradients(
+        &mut self,
+        gradient: &Floats,
+        chances: Option<&Floats>,
+        in_planes: bool,
+    ) -> Result<Factor, GpuError> {
+        let (gpu, quantizer) = (self.gpu, self.spec.gradients());
+        let levels = self.floats("the quantized gradient", gradient.rows, gradient.columns)?;
+        let units = gpu.zeros("units", gradient.rows)?;
+        let pass = passes::quantize_gradients(gpu, quantizer, gradient, chances, &levels, &units);
+        self.plan.passes.push(pass);
+        self.factor(&levels, quantizer.encoding(), false, in_planes, units)
+    }
+
+    fn optimize(
+        &mut self,
+        count: usize,
+        scale_and_limit: (f32, f32),
+        gradient: &wgpu::Buffer,
+        parameter: &[wgpu::Buffer; 3],
+        failure: u32,
+    ) {
+        self.plan.passes.push(passes::optimize(
+            self.gpu,
+            &self.plan.shared,
+            self.spec.optimizer,
+            count,
+            scale_and_limit,
+            gradient,
+            parameter,
+            failure,
+        ));
+    }
+}
