@@ -5,8 +5,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use wgpu::util::DeviceExt;
-
 /// Why the GPU is not used, in a sentence or two for the person who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
@@ -196,6 +194,9 @@ impl Gpu {
         what: &str,
         make: impl FnOnce() -> Result<T, GpuError>,
     ) -> Result<T, GpuError> {
+        if let Some(lost) = self.lost() {
+            return Err(lost);
+        }
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -263,14 +264,15 @@ impl Gpu {
 
     /// A uniform buffer of these words.
     pub(crate) fn uniform(&self, words: &[u32]) -> wgpu::Buffer {
-        let mut words = words.to_vec();
-        words.resize(words.len().next_multiple_of(4), 0);
-        self.device
-            .create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: None,
-                contents: bytemuck::cast_slice(&words),
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            })
+        let size = 4 * words.len().next_multiple_of(4) as u64;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.write(&buffer, bytemuck::cast_slice(words));
+        buffer
     }
 
     /// The pipeline of a program, compiled when it is first asked for.

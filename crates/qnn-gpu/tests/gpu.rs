@@ -5,20 +5,22 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use qnn_core::bits::Encoding;
-use qnn_core::data::{DataSet, Images, TrainingData};
+use qnn_core::data::{DataSet, TrainingData};
 use qnn_core::measure::values;
-use qnn_core::packed::PackedNetwork;
-use qnn_core::spec::{Bits, Levels, Loss, NetworkSpec, Normalization, Optimizer, Preset, Rounding};
+use qnn_core::spec::{Bits, Levels, Loss, NetworkSpec, Normalization, Optimizer, Rounding};
 use qnn_core::train::{StepMetrics, Trainer};
 use qnn_gpu::{
-    Gpu, GpuError, GpuNetwork, GpuTrainer, ProductKernel, Request, TrainingError, float_product,
-    float_tiles, integer_product, plane_tiles,
+    Gpu, GpuError, GpuNetwork, GpuTrainer, MOST_STEPS, ProductKernel, Request, TrainingError,
+    float_product, float_tiles, integer_product, plane_tiles,
 };
 
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+/// Shapes for each tile: fewer in a browser, where every new program takes a third of a second.
+const CASES: usize = if cfg!(target_arch = "wasm32") { 5 } else { 15 };
 
 /// A test that waits for the device: on this thread natively, between turns of the event loop in a browser.
 macro_rules! gpu_test {
@@ -90,7 +92,7 @@ gpu_test!(products_of_integers_are_exact, gpu, {
     );
     for tile in plane_tiles(&gpu) {
         for (seed, (rows, columns, terms, a_encoding, b_encoding)) in
-            (0..).zip(some(12, shapes.clone()))
+            (0..).zip(some(CASES, shapes.clone()))
         {
             let a = integers(a_encoding, rows * terms, seed);
             let b = integers(b_encoding, columns * terms, !seed);
@@ -121,7 +123,7 @@ gpu_test!(products_of_floats_agree, gpu, {
         .chain([None])
         .collect();
     for tile in tiles {
-        for (seed, (rows, columns, terms)) in (0..).zip(some(8, shapes.clone())) {
+        for (seed, (rows, columns, terms)) in (0..).zip(some(CASES, shapes.clone())) {
             let (a, b) = (values(rows * terms, seed), values(columns * terms, !seed));
             let found = float_product(&gpu, tile, terms, &a, &b).await.unwrap();
             for (index, found) in found.iter().enumerate() {
@@ -214,7 +216,7 @@ fn any_spec() -> impl Strategy<Value = NetworkSpec> {
 // One step of any settings: all numbers are the processor's but for the rounding of floats. Where one number falls on the other side
 // of an edge between two levels, much that follows from it differs, but that is rare.
 gpu_test!(a_step_of_any_network_is_the_processors, gpu, {
-    const SPECS: usize = 60;
+    const SPECS: usize = 4 * CASES;
     let data = digits();
     let mut chaotic = 0;
     for spec in some(SPECS, any_spec()) {
@@ -320,3 +322,133 @@ gpu_test!(packed_networks_answer_as_on_the_processor, gpu, {
         }
     }
 });
+
+fn small_spec() -> NetworkSpec {
+    NetworkSpec {
+        hidden: vec![64],
+        ..NetworkSpec::default()
+    }
+}
+
+gpu_test!(
+    a_lost_device_says_so_and_what_was_brought_back_stays,
+    gpu,
+    {
+        let data = digits();
+        let mut trainer = Trainer::new(small_spec(), data.train.image_size()).unwrap();
+        let mut on_gpu = GpuTrainer::new(gpu.clone(), &trainer, &data.train)
+            .await
+            .unwrap();
+        for _ in 0..5 {
+            on_gpu.step(&data.train);
+        }
+        on_gpu.finish(&mut trainer).await.unwrap();
+        let kept = trainer.checkpoint();
+        on_gpu.step(&data.train);
+        gpu.destroy();
+        let lost = |error: TrainingError| matches!(error, TrainingError::Gpu(GpuError::Lost(_)));
+        assert!(on_gpu.take_metrics().is_err_and(lost));
+        assert!(on_gpu.take_download(&mut trainer).is_err());
+        assert!(on_gpu.finish(&mut trainer).await.is_err_and(lost));
+        // On the processor training goes on from there.
+        assert_eq!((trainer.step_count(), trainer.checkpoint()), (5, kept));
+        assert_eq!(trainer.step(&data.train).unwrap().step, 6);
+        let again = GpuTrainer::new(gpu, &trainer, &data.train).await;
+        assert!(matches!(again, Err(GpuError::Lost(_))), "{:?}", again.err());
+    }
+);
+
+gpu_test!(
+    what_is_no_number_is_found_and_nothing_is_learned_from_it,
+    gpu,
+    {
+        let data = digits();
+        let spec = NetworkSpec {
+            weight_bits: Bits::FLOAT,
+            activation_bits: Bits::FLOAT,
+            ..small_spec()
+        };
+        let mut trainer = Trainer::new(spec, data.train.image_size()).unwrap();
+        trainer.step(&data.train).unwrap();
+        // Finite, but not when it is multiplied.
+        trainer.take_up(trainer.progress(), |layer, state| {
+            if layer == 1 {
+                state.gamma[0].fill(f32::MAX);
+            }
+        });
+        let mut on_processor = trainer.clone();
+        let expected = on_processor.step(&data.train).unwrap_err();
+        let mut on_gpu = GpuTrainer::new(gpu, &trainer, &data.train).await.unwrap();
+        for _ in 0..3 {
+            on_gpu.step(&data.train);
+        }
+        match on_gpu.finish(&mut trainer).await {
+            Err(TrainingError::Diverged(found)) => assert_eq!(found, expected),
+            other => panic!("{other:?}"),
+        }
+        on_gpu.finish(&mut trainer).await.unwrap();
+        for state in trainer.state() {
+            assert!(state.parts().all(|part| part.iter().all(|x| x.is_finite())));
+        }
+    }
+);
+
+gpu_test!(
+    metrics_come_back_in_order_and_while_training_goes_on,
+    gpu,
+    {
+        let data = digits();
+        let trainer = Trainer::new(small_spec(), data.train.image_size()).unwrap();
+        let mut on_gpu = GpuTrainer::new(gpu, &trainer, &data.train).await.unwrap();
+        let mut steps = Vec::new();
+        let mut other = trainer.clone();
+        while steps.len() < 3 * MOST_STEPS as usize {
+            while on_gpu.has_room() {
+                on_gpu.step(&data.train);
+            }
+            steps.extend(on_gpu.finish(&mut other).await.unwrap());
+        }
+        assert!(
+            steps
+                .iter()
+                .zip(1..)
+                .all(|(metrics, step)| metrics.step == step)
+        );
+        assert_eq!(other.step_count(), steps.len() as u32);
+    }
+);
+
+gpu_test!(
+    the_smallest_limits_suffice_and_what_does_not_fit_is_refused,
+    _gpu,
+    {
+        let gpu = open(Request {
+            smallest_limits: true,
+        })
+        .await;
+        let data = digits();
+        let [_, (_, metrics)] = train_on_both(&gpu, &small_spec(), &data.train, 3).await;
+        assert_eq!(metrics.len(), 3);
+        for tile in plane_tiles(&gpu) {
+            integer_product(
+                &gpu,
+                tile,
+                1,
+                (&[1], Encoding::Sign),
+                (&[1], Encoding::Sign),
+            )
+            .await
+            .unwrap();
+        }
+        let large = NetworkSpec {
+            hidden: vec![8192, 8192],
+            ..NetworkSpec::default()
+        };
+        let trainer = Trainer::new(large, data.train.image_size()).unwrap();
+        let refused = GpuTrainer::new(gpu, &trainer, &data.train).await.err();
+        assert!(
+            matches!(refused, Some(GpuError::TooLarge { .. })),
+            "{refused:?}"
+        );
+    }
+);

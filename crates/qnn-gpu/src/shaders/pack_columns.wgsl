@@ -21,7 +21,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if column >= shape.columns {
         return;
     }
-    var bits: array<u32, 8>;
+    var bits = array<u32, 8>();
     for (var bit = 0u; bit < 32u; bit++) {
         let row = word * 32u + bit;
         if row < shape.rows {

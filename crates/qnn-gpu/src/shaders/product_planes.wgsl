@@ -44,13 +44,14 @@ fn main(
 ) {
     let first_row = shape.first.x + group.y * TILE_ROWS;
     let first_column = shape.first.y + group.x * TILE_COLUMNS;
-    var sums: array<array<i32, COLUMNS>, ROWS>;
+    var sums = array<array<i32, COLUMNS>, ROWS>();
     for (var a_digit = 0u; a_digit < A_DIGITS; a_digit++) {
         for (var b_digit = 0u; b_digit < B_DIGITS; b_digit++) {
-            var ones: array<array<u32, COLUMNS>, ROWS>;
+            // With an initializer: without one, Chromium's SwiftShader does not begin anew in each turn of the loop.
+            var ones = array<array<u32, COLUMNS>, ROWS>();
             // Carry-save: single and twofold ones that wait to be counted.
-            var single: array<array<u32, COLUMNS>, ROWS>;
-            var twofold: array<array<u32, COLUMNS>, ROWS>;
+            var single = array<array<u32, COLUMNS>, ROWS>();
+            var twofold = array<array<u32, COLUMNS>, ROWS>();
             for (var start = 0u; start < shape.words; start += DEPTH) {
                 for (var place = thread; place < TILE_ROWS * DEPTH; place += THREADS) {
                     let row = first_row + place / DEPTH;

@@ -42,7 +42,7 @@ fn main(
     let first_row = shape.first.x + group.y * TILE_ROWS * 4u;
     let first_column = shape.first.y + group.x * TILE_COLUMNS * 4u;
     // Four columns a vector, of four rows each.
-    var sums: array<array<mat4x4<f32>, COLUMNS>, ROWS>;
+    var sums = array<array<mat4x4<f32>, COLUMNS>, ROWS>();
     for (var start = 0u; start < shape.terms; start += DEPTH) {
         for (var place = thread; place < TILE_ROWS * DEPTH; place += THREADS) {
             let at = place_of(place, TILE_ROWS, shape.a_strides);
