@@ -360,7 +360,11 @@ impl Trainer {
 
     /// Takes up what was trained elsewhere, up to `progress`: `write` is handed each part, with the number of its layer.
     /// To be called between steps.
-    pub fn take_up(&mut self, progress: Progress, mut write: impl FnMut(usize, LayerState<&mut [f32]>)) {
+    pub fn take_up(
+        &mut self,
+        progress: Progress,
+        mut write: impl FnMut(usize, LayerState<&mut [f32]>),
+    ) {
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (gamma, beta, running) = layer.batch_norm.state_mut();
             let latent = layer.latent.state_mut();

@@ -221,7 +221,9 @@ impl Gpu {
     pub(crate) fn zeros(&self, what: &str, count: usize) -> Result<wgpu::Buffer, GpuError> {
         let bytes = 4 * count.max(1).next_multiple_of(4) as u64;
         let limits = self.limits();
-        let limit = u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        let limit = limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size);
         if bytes > limit {
             return Err(GpuError::TooLarge {
                 what: what.into(),

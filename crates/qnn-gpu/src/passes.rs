@@ -459,8 +459,7 @@ impl NormBuffers<'_> {
     /// with what was left out of them, if anything, the gradient is one to the quantized outputs.
     pub fn backward(
         &self,
-        gpu: &Gpu,
-        shared: &StepBuffers,
+        (gpu, shared): (&Gpu, &StepBuffers),
         outputs: &Floats,
         hidden: Option<Option<&GpuDropout>>,
         gradient: &Floats,
@@ -541,14 +540,12 @@ impl NormBuffers<'_> {
 
 /// The loss of `logits`, its gradient, and the metrics of the step.
 pub(crate) fn loss(
-    gpu: &Gpu,
-    shared: &StepBuffers,
+    (gpu, shared): (&Gpu, &StepBuffers),
     loss: Loss,
     logits: &Floats,
     labels: &wgpu::Buffer,
     gradient: &Floats,
-    outcomes: &wgpu::Buffer,
-    metrics: &wgpu::Buffer,
+    [outcomes, metrics]: [&wgpu::Buffer; 2],
     failure: u32,
 ) -> [Pass; 2] {
     let batch = logits.rows;
@@ -581,8 +578,7 @@ pub(crate) fn loss(
 
 /// Moves a parameter, its numbers and its optimizer's means, along its gradient.
 pub(crate) fn optimize(
-    gpu: &Gpu,
-    shared: &StepBuffers,
+    (gpu, shared): (&Gpu, &StepBuffers),
     optimizer: Optimizer,
     count: usize,
     (scale, limit): (f32, f32),

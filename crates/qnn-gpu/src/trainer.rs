@@ -453,14 +453,12 @@ impl Builder<'_> {
         let outcomes = gpu.zeros("the outcomes", 2 * images)?;
         let place = Failure::Logits.place(last, states.len());
         let passes = passes::loss(
-            gpu,
-            &self.plan.shared,
+            (gpu, &self.plan.shared),
             self.spec.loss,
             &forward[last].outputs,
             &self.plan.labels,
             &gradient,
-            &outcomes,
-            &self.plan.metrics,
+            [&outcomes, &self.plan.metrics],
             place,
         );
         self.plan.passes.extend(passes);
@@ -666,8 +664,7 @@ impl Builder<'_> {
         let to_gamma = gpu.zeros("the gradient to gamma", units)?;
         let to_beta = gpu.zeros("the gradient to beta", units)?;
         let passes = self.norm(state, forward).backward(
-            gpu,
-            &self.plan.shared,
+            (gpu, &self.plan.shared),
             &forward.outputs,
             hidden,
             &gradient,
@@ -742,8 +739,7 @@ impl Builder<'_> {
         failure: u32,
     ) {
         self.plan.passes.push(passes::optimize(
-            self.gpu,
-            &self.plan.shared,
+            (self.gpu, &self.plan.shared),
             self.spec.optimizer,
             count,
             scale_and_limit,

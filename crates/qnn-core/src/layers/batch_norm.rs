@@ -56,6 +56,9 @@ pub struct BatchNorm {
     running_variance: Vec<f32>,
 }
 
+/// Gamma and beta with the optimizer's two means of each, and the running mean and variance.
+pub(crate) type State<T> = ([T; 3], [T; 3], [T; 2]);
+
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Normalized {
@@ -92,14 +95,13 @@ impl BatchNorm {
     }
 
     /// All that training changes: gamma, beta, and the running mean and variance.
-    pub(crate) fn state(&self) -> ([&[f32]; 3], [&[f32]; 3], [&[f32]; 2]) {
+    pub(crate) fn state(&self) -> State<&[f32]> {
         let running = [self.running_mean.as_slice(), &self.running_variance];
         (self.gamma.state(), self.beta.state(), running)
     }
 
     /// The same, to be written.
-    #[allow(clippy::type_complexity)]
-    pub(crate) fn state_mut(&mut self) -> ([&mut [f32]; 3], [&mut [f32]; 3], [&mut [f32]; 2]) {
+    pub(crate) fn state_mut(&mut self) -> State<&mut [f32]> {
         let running = [self.running_mean.as_mut_slice(), &mut self.running_variance];
         (self.gamma.state_mut(), self.beta.state_mut(), running)
     }
