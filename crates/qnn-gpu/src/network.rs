@@ -7,7 +7,9 @@ use qnn_core::packed::{Edge, PackedLayer, PackedNetwork};
 
 use crate::device::{Gpu, GpuError};
 use crate::passes::{self, Floats, Pass, Planes};
-use crate::products::{ProductKernel, Side, Store, product_of_floats, product_of_planes};
+use crate::products::{
+    ProductKernel, Side, Store, in_planes, product_of_floats, product_of_planes,
+};
 
 /// A network's passes for a number of images.
 pub struct GpuNetwork {
@@ -73,28 +75,22 @@ impl GpuNetwork {
         self.images
     }
 
-    /// Submits the passes once for what the pixels' buffer holds, between two timestamps.
-    pub(crate) fn submit(&self, gpu: &Gpu, timestamps: Option<&wgpu::QuerySet>) {
-        gpu.submit(&self.passes, timestamps, |_| ());
-    }
-
     /// The logits, `[images, classes]`, of up to as many images as the passes are for, from their pixels.
     pub async fn logits(&self, gpu: &Gpu, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
         let images = pixels.len() / self.inputs;
         assert!(images <= self.images, "more images than the passes are for");
         gpu.write(&self.pixels, pixels);
-        self.submit(gpu, None);
+        gpu.submit(&self.passes, None, |_| ());
         let bytes = gpu.read(&self.logits.buffer).await?;
         let logits: &[f32] = bytemuck::cast_slice(&bytes);
         Ok(logits[..images * CLASSES].to_vec())
     }
 }
 
-/// Whether a product is one of bit planes.
-fn uses_planes(kernel: ProductKernel, a: Option<Encoding>, b: Option<Encoding>) -> bool {
-    let packs =
-        |encoding: Option<Encoding>| encoding.is_some_and(|encoding| encoding.digits() <= 8);
-    kernel == ProductKernel::Planes && packs(a) && packs(b)
+/// The encodings of a layer's product, where that is one of bit planes.
+fn plane_encodings(kernel: ProductKernel, layer: &PackedLayer) -> Option<(Encoding, Encoding)> {
+    in_planes(layer.input_encoding(), layer.weights().encoding())
+        .filter(|_| kernel == ProductKernel::Planes)
 }
 
 /// Adds the passes of a layer; what goes into the layer above.
@@ -110,37 +106,29 @@ fn layer_passes(
     let weights: &Operand = layer.weights();
     let (units, inputs) = (weights.rows(), weights.columns());
     let of_weights = Floats::of(gpu, "the weights", inputs, &weights.levels())?;
-    let unit = weights.units().first().copied().unwrap_or(1.0);
-    let input_unit = layer.input_encoding().map_or(1.0, |_| layer.input_step());
-    let input_units = gpu.filled("units", &vec![input_unit; images])?;
-    let weight_units = gpu.filled("units", &vec![unit; units])?;
-    let planes = match (
-        uses_planes(kernel, layer.input_encoding(), weights.encoding()),
-        layer.input_encoding(),
-        weights.encoding(),
-    ) {
-        (true, Some(a), Some(b)) => {
+    let planes = match plane_encodings(kernel, layer) {
+        Some((a, b)) => {
             let packed = Planes::new(gpu, "the weights", b, units, inputs)?;
             // Once is enough, and done before anything else is submitted.
-            gpu.submit(&packed.pack(gpu, &of_weights, false), None, |_| ());
+            let pack: Vec<Pass> = packed.pack(gpu, &of_weights, false, a).collect();
+            gpu.submit(&pack, None, |_| ());
             let input = match input {
                 Input::Planes(planes) => planes,
                 Input::Levels(levels) => {
                     let planes = Planes::new(gpu, "the inputs", a, images, inputs)?;
-                    passes.extend(planes.pack(gpu, &levels, false));
+                    passes.extend(planes.pack(gpu, &levels, false, b));
                     planes
                 }
             };
             Ok((input, packed))
         }
-        _ => match input {
+        None => match input {
             Input::Levels(levels) => Err(levels),
             Input::Planes(_) => unreachable!("signs are only packed for planes"),
         },
     };
     // Signs that the next layer takes as planes are packed as the sums leave the product.
-    let next_planes = next
-        .is_some_and(|next| uses_planes(kernel, next.input_encoding(), next.weights().encoding()));
+    let next_planes = next.is_some_and(|next| plane_encodings(kernel, next).is_some());
     if let (Ok((input, packed)), Edge::Signs(thresholds), true) =
         (&planes, layer.edge(), next_planes)
     {
@@ -155,12 +143,12 @@ fn layer_passes(
             out: &out,
         };
         passes.push(product_of_planes(gpu, input, packed, store));
-        // Only products with other integers than signs need the sums of the rows.
-        if next.and_then(|next| next.weights().encoding()) != Some(Encoding::Sign) {
-            passes.push(out.sum(gpu));
-        }
         return Ok(Input::Planes(out));
     }
+    let unit = weights.units().first().copied().unwrap_or(1.0);
+    let input_unit = layer.input_encoding().map_or(1.0, |_| layer.input_step());
+    let input_units = gpu.filled("units", &vec![input_unit; images])?;
+    let weight_units = gpu.filled("units", &vec![unit; units])?;
     let sums = Floats::new(gpu, "the sums", images, units)?;
     passes.push(match &planes {
         Ok((input, packed)) => {

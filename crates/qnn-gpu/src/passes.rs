@@ -130,7 +130,7 @@ pub(crate) struct Planes {
     pub rows: usize,
     pub columns: usize,
     pub bits: wgpu::Buffer,
-    /// Of the integers of each row, their offsets not counted.
+    /// Of the integers of each row, their offsets not counted; filled where the other side of the product is one of signs.
     pub sums: wgpu::Buffer,
 }
 
@@ -151,8 +151,15 @@ impl Planes {
         })
     }
 
-    /// Packs whole numbers; where `is_transposed` the columns of `levels` are the rows.
-    pub fn pack(&self, gpu: &Gpu, levels: &Floats, is_transposed: bool) -> [Pass; 2] {
+    /// Packs whole numbers for a product with integers of the `other` encoding; where `is_transposed` the columns of
+    /// `levels` are the rows.
+    pub fn pack(
+        &self,
+        gpu: &Gpu,
+        levels: &Floats,
+        is_transposed: bool,
+        other: Encoding,
+    ) -> impl Iterator<Item = Pass> + use<> {
         let words = words(self.columns);
         let encoding = encoding_number(self.encoding);
         let digits = self.encoding.digits() as u32;
@@ -174,14 +181,18 @@ impl Planes {
         let program = Program {
             name,
             constants: String::new(),
-            sources: &[shader!("encoding"), source],
+            sources: &[shader!("encoding"), shader!("pack"), source],
         };
         let pack = gpu.pass(&program, &shape, &[&levels.buffer, &self.bits], groups);
-        [pack, self.sum(gpu)]
+        // A product with signs corrects for their offset, unless both sides are signs.
+        let needs_sums = other == Encoding::Sign && self.encoding != Encoding::Sign;
+        [Some(pack), needs_sums.then(|| self.sum(gpu))]
+            .into_iter()
+            .flatten()
     }
 
     /// Sums up each row.
-    pub fn sum(&self, gpu: &Gpu) -> Pass {
+    fn sum(&self, gpu: &Gpu) -> Pass {
         let program = Program {
             name: "digit_sums",
             constants: String::new(),
@@ -216,7 +227,7 @@ pub(crate) fn encoding_number(encoding: Encoding) -> u32 {
     }
 }
 
-/// Fills `chances`, those of `place`: a layer and a purpose, as [`qnn_core::random::Chances::place`] writes it.
+/// Fills `chances`, those of `place`: a layer and a purpose, as [`qnn_core::random::place`] writes it.
 pub(crate) fn chances(gpu: &Gpu, place: u32, step: &wgpu::Buffer, chances: &Floats) -> Pass {
     let program = Program {
         name: "chances",

@@ -1,5 +1,5 @@
 //! The matrix products: bit planes by bit planes, and floats by floats, naive and in tiles. Which tile is the fastest on an
-//! adapter, a short race finds (`tune`).
+//! adapter is still to be raced: the first of each list is taken.
 
 use qnn_core::bits::Encoding;
 
@@ -45,10 +45,10 @@ impl Tile {
         [0, 1].map(|side| self.group[side] * self.sums[side] * each)
     }
 
-    /// Whether a device takes it: `bytes` of memory for each row or column and depth.
-    fn fits(self, limits: &wgpu::Limits, bytes: usize) -> bool {
+    /// Whether a device takes it.
+    fn fits(self, limits: &wgpu::Limits) -> bool {
         let [rows, columns] = self.area(1);
-        let memory = (rows + columns) * self.depth * bytes;
+        let memory = (rows + columns) * self.depth * READ_BYTES;
         let [group_rows, group_columns] = self.group.map(|threads| threads as u32);
         memory <= limits.max_compute_workgroup_storage_size as usize
             && group_rows * group_columns <= limits.max_compute_invocations_per_workgroup
@@ -65,8 +65,8 @@ impl Tile {
     }
 }
 
-/// Tiles of bit planes to choose from: of 64 columns or more where signs are packed, 32 at least.
-pub(crate) const PLANE_TILES: [Tile; 6] = [
+/// Tiles of bit planes to choose from; of whole words of 32 columns, which signs are packed into.
+const PLANE_TILES: [Tile; 6] = [
     Tile::new([16, 16], [4, 4], 4, false),
     Tile::new([16, 16], [4, 4], 4, true),
     Tile::new([8, 16], [4, 4], 4, false),
@@ -75,7 +75,7 @@ pub(crate) const PLANE_TILES: [Tile; 6] = [
     Tile::new([16, 16], [8, 4], 4, true),
 ];
 /// Tiles of floats to choose from.
-pub(crate) const FLOAT_TILES: [Tile; 4] = [
+const FLOAT_TILES: [Tile; 4] = [
     Tile::new([16, 16], [1, 1], 16, false),
     Tile::new([16, 16], [2, 1], 8, false),
     Tile::new([16, 16], [2, 2], 8, false),
@@ -83,6 +83,8 @@ pub(crate) const FLOAT_TILES: [Tile; 4] = [
 ];
 /// The tile for few rows: a thread a sum.
 const ROW_TILE: Tile = Tile::new([1, 64], [1, 1], 8, false);
+/// Bytes of 128 bits, or of four floats.
+const READ_BYTES: usize = 16;
 /// Rows up to which that is taken.
 const FEW_ROWS: usize = 4;
 
@@ -112,13 +114,16 @@ pub fn float_tiles(gpu: &Gpu) -> Vec<Tile> {
     fitting(gpu, &FLOAT_TILES).collect()
 }
 
-/// Those of `tiles` that a device takes; bytes are those of a register's worth of bits or of four floats.
-pub(crate) fn fitting<'a>(gpu: &Gpu, tiles: &'a [Tile]) -> impl Iterator<Item = Tile> + 'a {
+/// Those of `tiles` that a device takes.
+fn fitting<'a>(gpu: &Gpu, tiles: &'a [Tile]) -> impl Iterator<Item = Tile> + 'a {
     let limits = gpu.limits();
-    tiles
-        .iter()
-        .copied()
-        .filter(move |tile| tile.fits(&limits, 16))
+    tiles.iter().copied().filter(move |tile| tile.fits(&limits))
+}
+
+/// The encodings of a product that can be one of bit planes.
+pub(crate) fn in_planes(a: Option<Encoding>, b: Option<Encoding>) -> Option<(Encoding, Encoding)> {
+    let packs = |encoding: &Encoding| encoding.digits() <= 8;
+    a.filter(packs).zip(b.filter(packs))
 }
 
 /// What becomes of the sums of bit planes.
@@ -147,13 +152,7 @@ pub(crate) fn product_of_planes(gpu: &Gpu, a: &Planes, b: &Planes, store: Store<
     product_of_planes_with(gpu, tile, a, b, store)
 }
 
-pub(crate) fn product_of_planes_with(
-    gpu: &Gpu,
-    tile: Tile,
-    a: &Planes,
-    b: &Planes,
-    store: Store<'_>,
-) -> Pass {
+fn product_of_planes_with(gpu: &Gpu, tile: Tile, a: &Planes, b: &Planes, store: Store<'_>) -> Pass {
     assert_eq!(a.columns, b.columns, "rows of different length");
     let (store_source, outputs) = match store {
         Store::Sums(out) => (shader!("store_sums"), vec![out]),
@@ -239,7 +238,7 @@ pub(crate) fn product_of_floats(
     product_of_floats_with(gpu, tile, a, b, out)
 }
 
-pub(crate) fn product_of_floats_with(
+fn product_of_floats_with(
     gpu: &Gpu,
     tile: Option<Tile>,
     a: Side<'_>,
@@ -295,11 +294,11 @@ pub async fn integer_product(
 ) -> Result<Vec<i32>, GpuError> {
     let made = gpu.checked("a product", || {
         let (mut passes, mut sides) = (Vec::new(), Vec::new());
-        for (integers, encoding) in [a, b] {
+        for ((integers, encoding), (_, other)) in [(a, b), (b, a)] {
             let levels: Vec<f32> = integers.iter().copied().map(f32::from).collect();
             let levels = Floats::of(gpu, "integers", terms, &levels)?;
             let planes = Planes::new(gpu, "bit planes", encoding, levels.rows, terms)?;
-            passes.extend(planes.pack(gpu, &levels, false));
+            passes.extend(planes.pack(gpu, &levels, false, other));
             sides.push(planes);
         }
         let out = gpu.zeros("sums", sides[0].rows * sides[1].rows)?;

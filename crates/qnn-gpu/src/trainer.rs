@@ -13,7 +13,9 @@ use qnn_core::train::{Batch, Diverged, LayerState, Progress, StepMetrics, Traine
 
 use crate::device::{Gpu, GpuError};
 use crate::passes::{self, Floats, GpuDropout, NormBuffers, Pass, Planes, StepBuffers};
-use crate::products::{ProductKernel, Side, Store, product_of_floats, product_of_planes};
+use crate::products::{
+    ProductKernel, Side, Store, in_planes, product_of_floats, product_of_planes,
+};
 use crate::readback::Readback;
 
 /// Steps whose metrics the device keeps: as many may be under way.
@@ -32,6 +34,8 @@ pub struct GpuTrainer {
     inputs: usize,
     progress: Progress,
     order: Vec<u32>,
+    /// ChaCha's.
+    key: [u32; 8],
     layers: Vec<LayerState<wgpu::Buffer>>,
     plan: Plan,
     /// Steps whose metrics were told, and those that the metrics under way are of.
@@ -84,6 +88,7 @@ impl GpuTrainer {
                 Ok(GpuTrainer {
                     metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
                     gpu,
+                    key: key(spec.seed),
                     spec,
                     inputs: trainer.inputs(),
                     progress: trainer.progress(),
@@ -139,21 +144,24 @@ impl GpuTrainer {
         self.gpu.write(&self.plan.pixels, &pixels);
         self.gpu
             .write(&self.plan.labels, bytemuck::cast_slice(&labels));
-        let mut words = key(self.spec.seed).to_vec();
+        let mut words = self.key.to_vec();
         words.extend([step, update.rate().to_bits(), step % MOST_STEPS]);
         self.gpu
             .write(&self.plan.shared.step, bytemuck::cast_slice(&words));
-        let asks = self.asked.is_none();
-        let parts = [&self.plan.metrics, &self.plan.shared.failed];
-        self.gpu.submit(&self.plan.passes, None, |encoder| {
-            if asks {
-                self.metrics.copy(encoder, &parts);
-            }
-        });
-        if asks {
-            self.metrics.begin();
-            self.asked = Some(self.step_count());
+        self.gpu.submit(&self.plan.passes, None, |_| ());
+        self.ask_metrics();
+    }
+
+    /// Asks for the metrics of the steps that are not told yet, unless some are under way.
+    fn ask_metrics(&mut self) {
+        if self.asked.is_some() || self.steps_under_way() == 0 {
+            return;
         }
+        let parts = [&self.plan.metrics, &self.plan.shared.failed];
+        self.gpu
+            .submit([], None, |encoder| self.metrics.copy(encoder, &parts));
+        self.metrics.begin();
+        self.asked = Some(self.step_count());
     }
 
     /// The metrics of the steps that have come to an end since the last call.
@@ -189,14 +197,8 @@ impl GpuTrainer {
         if failed != NOT_FAILED {
             return Err(self.diverged(failed).into());
         }
-        if self.told < self.step_count() {
-            // The steps since: nothing more is submitted if nobody trains on.
-            let parts = [&self.plan.metrics, &self.plan.shared.failed];
-            self.gpu
-                .submit([], None, |encoder| self.metrics.copy(encoder, &parts));
-            self.metrics.begin();
-            self.asked = Some(self.step_count());
-        }
+        // Those of the steps since, also if nobody trains on.
+        self.ask_metrics();
         Ok(metrics)
     }
 
@@ -372,15 +374,19 @@ fn worth(quantizer: Quantizer) -> f32 {
     quantizer.encoding().map_or(1.0, |_| quantizer.step())
 }
 
-/// Whether the product of such integers is one of bit planes.
-fn uses_planes(a: Option<Encoding>, b: Option<Encoding>, terms: usize) -> bool {
-    let (Some(a), Some(b)) = (a, b) else {
-        return false;
+/// Both encodings where the product of such integers is one of bit planes.
+fn plane_encodings(
+    a: Option<Encoding>,
+    b: Option<Encoding>,
+    terms: usize,
+) -> [Option<Encoding>; 2] {
+    let Some((a, b)) = in_planes(a, b) else {
+        return [None; 2];
     };
     let largest = |encoding: Encoding| usize::from(encoding.range().1.unsigned_abs()) + 1;
-    let packs = |encoding: Encoding| encoding.digits() <= 8;
     let is_exact = largest(a) * largest(b) * terms <= EXACT;
-    packs(a) && packs(b) && (a.digits() * b.digits() <= MOST_PAIRS || !is_exact)
+    let in_planes = a.digits() * b.digits() <= MOST_PAIRS || !is_exact;
+    [a, b].map(|encoding| in_planes.then_some(encoding))
 }
 
 impl Plan {
@@ -465,7 +471,10 @@ impl Builder<'_> {
         for (layer, state) in states.iter().enumerate().rev() {
             let above = forward.get(layer + 1);
             let hidden = above.map(|above| above.dropout.as_ref());
-            gradient = self.backward(layer, state, &forward[layer], hidden, gradient)?;
+            let below = self.backward(layer, state, &forward[layer], hidden, &gradient)?;
+            if let Some(below) = below {
+                gradient = below;
+            }
         }
         Ok(())
     }
@@ -501,13 +510,14 @@ impl Builder<'_> {
         Ok(chances.map(|chances| GpuDropout { share, chances }))
     }
 
-    /// A side of a product, packed if `in_planes`. `is_transposed`: the columns of `levels` are its rows.
+    /// A side of a product; packed where the `other` encoding is given, that of the other side of a product of bit planes.
+    /// `is_transposed`: the columns of `levels` are its rows.
     fn factor(
         &mut self,
         levels: &Floats,
         encoding: Option<Encoding>,
         is_transposed: bool,
-        in_planes: bool,
+        other: Option<Encoding>,
         units: wgpu::Buffer,
     ) -> Result<Factor, GpuError> {
         let (rows, columns) = if is_transposed {
@@ -515,10 +525,10 @@ impl Builder<'_> {
         } else {
             (levels.rows, levels.columns)
         };
-        let planes = match encoding.filter(|_| in_planes) {
-            Some(encoding) => {
+        let planes = match encoding.zip(other) {
+            Some((encoding, other)) => {
                 let planes = Planes::new(self.gpu, "bit planes", encoding, rows, columns)?;
-                let passes = planes.pack(self.gpu, levels, is_transposed);
+                let passes = planes.pack(self.gpu, levels, is_transposed, other);
                 self.plan.passes.extend(passes);
                 Some(planes)
             }
@@ -604,7 +614,7 @@ impl Builder<'_> {
                     dropout.as_ref(),
                     &input_levels,
                 ));
-                input_encoding.map_or(1.0, |_| worth(quantizer) * scale)
+                input_encoding.map_or(1.0, |_| quantizer.step() * scale)
             }
         };
         let quantizer = self.spec.weights();
@@ -625,11 +635,17 @@ impl Builder<'_> {
             &weight_levels,
         ));
         let encoding = quantizer.encoding();
-        let in_planes = uses_planes(input_encoding, encoding, inputs);
+        let [of_input, of_weights] = plane_encodings(input_encoding, encoding, inputs);
         let input_units = self.units(images, input_unit)?;
         let weight_units = self.units(units, worth(quantizer))?;
-        let a = self.factor(&input_levels, input_encoding, false, in_planes, input_units)?;
-        let b = self.factor(&weight_levels, encoding, false, in_planes, weight_units)?;
+        let a = self.factor(
+            &input_levels,
+            input_encoding,
+            false,
+            of_weights,
+            input_units,
+        )?;
+        let b = self.factor(&weight_levels, encoding, false, of_input, weight_units)?;
         let outputs = self.floats("the outputs", images, units)?;
         self.product(&a, &b, &outputs);
         let forward = Forward {
@@ -656,8 +672,8 @@ impl Builder<'_> {
         state: &LayerState<wgpu::Buffer>,
         forward: &Forward,
         hidden: Option<Option<&GpuDropout>>,
-        gradient: Floats,
-    ) -> Result<Floats, GpuError> {
+        gradient: &Floats,
+    ) -> Result<Option<Floats>, GpuError> {
         let (gpu, images, layers) = (self.gpu, self.plan.images, self.shapes.len());
         let (inputs, units) = self.shapes[layer];
         let place = |failure: Failure| failure.place(layer, layers);
@@ -667,7 +683,7 @@ impl Builder<'_> {
             (gpu, &self.plan.shared),
             &forward.outputs,
             hidden,
-            &gradient,
+            gradient,
             [&to_gamma, &to_beta],
             [place(Failure::ToOutputs), place(Failure::ToSums)],
         );
@@ -680,27 +696,29 @@ impl Builder<'_> {
         let quantizer = self.spec.gradients();
         let (stochastic, encoding) = (quantizer.is_stochastic(), quantizer.encoding());
         let weights = self.spec.weights();
-        let to_inputs = self.floats("the gradient", images, inputs)?;
+        let mut to_inputs = None;
         // Below the first layer are the pixels, which do not learn.
         if layer > 0 {
             let chances = self.chances(stochastic, layer, Purpose::GradientRows, images, units)?;
-            let in_planes = uses_planes(encoding, weights.encoding(), units);
-            let a = self.gradients(&gradient, chances.as_ref(), in_planes)?;
+            let [of_gradient, of_weights] = plane_encodings(encoding, weights.encoding(), units);
+            let a = self.gradients(gradient, chances.as_ref(), of_weights)?;
             let step = self.units(inputs, worth(weights))?;
             let levels = &forward.weight_levels;
-            let b = self.factor(levels, weights.encoding(), true, in_planes, step)?;
-            self.product(&a, &b, &to_inputs);
+            let b = self.factor(levels, weights.encoding(), true, of_gradient, step)?;
+            let out = self.floats("the gradient", images, inputs)?;
+            self.product(&a, &b, &out);
+            to_inputs = Some(out);
         }
 
         let transposed = self.floats("the gradient, transposed", units, images)?;
-        let pass = passes::transpose(gpu, &gradient, &transposed);
+        let pass = passes::transpose(gpu, gradient, &transposed);
         self.plan.passes.push(pass);
         let chances = self.chances(stochastic, layer, Purpose::GradientUnits, units, images)?;
-        let in_planes = uses_planes(encoding, forward.input_encoding, images);
-        let a = self.gradients(&transposed, chances.as_ref(), in_planes)?;
+        let [of_gradient, of_input] = plane_encodings(encoding, forward.input_encoding, images);
+        let a = self.gradients(&transposed, chances.as_ref(), of_input)?;
         let step = self.units(inputs, forward.input_unit)?;
-        let (levels, of_input) = (&forward.input_levels, forward.input_encoding);
-        let b = self.factor(levels, of_input, true, in_planes, step)?;
+        let (levels, encoding) = (&forward.input_levels, forward.input_encoding);
+        let b = self.factor(levels, encoding, true, of_gradient, step)?;
         let to_weights = Floats {
             buffer: self.to_weights.clone(),
             rows: units,
@@ -720,14 +738,14 @@ impl Builder<'_> {
         &mut self,
         gradient: &Floats,
         chances: Option<&Floats>,
-        in_planes: bool,
+        other: Option<Encoding>,
     ) -> Result<Factor, GpuError> {
         let (gpu, quantizer) = (self.gpu, self.spec.gradients());
         let levels = self.floats("the quantized gradient", gradient.rows, gradient.columns)?;
         let units = gpu.zeros("units", gradient.rows)?;
         let pass = passes::quantize_gradients(gpu, quantizer, gradient, chances, &levels, &units);
         self.plan.passes.push(pass);
-        self.factor(&levels, quantizer.encoding(), false, in_planes, units)
+        self.factor(&levels, quantizer.encoding(), false, other, units)
     }
 
     fn optimize(

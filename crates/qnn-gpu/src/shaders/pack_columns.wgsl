@@ -1,19 +1,6 @@
 // Packs whole numbers, [rows, columns], into the bit planes of their transpose, [digits, columns, words of rows]: a thread a
 // word of all planes; neighbouring threads read neighbouring numbers.
 
-struct Shape {
-    rows: u32,
-    columns: u32,
-    // Of 32 bits each, in a row of a plane.
-    words: u32,
-    digits: u32,
-    encoding: u32,
-}
-
-@group(0) @binding(0) var<uniform> shape: Shape;
-@group(0) @binding(1) var<storage, read> levels: array<f32>;
-@group(0) @binding(2) var<storage, read_write> planes: array<u32>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let column = id.x;
