@@ -293,6 +293,13 @@ gpu_test!(packed_networks_answer_as_on_the_processor, gpu, {
         for _ in 0..20 {
             trainer.step(&data.train).unwrap();
         }
+        // Where gamma is negative a unit is +1 below its threshold.
+        trainer.take_up(trainer.progress(), |_, state| {
+            state.gamma[0]
+                .iter_mut()
+                .step_by(2)
+                .for_each(|gamma| *gamma = -*gamma);
+        });
         let network = trainer.freeze();
         // Few images take another tile than many.
         for (kernel, images, room) in [
