@@ -10,11 +10,13 @@ use anyhow::{Context, Error, Result};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressIterator;
 use qnn_core::kernels::Choice;
-use qnn_core::measure::{Operation, Subject, kernel_names};
+use qnn_core::measure::{Operation, Subject, Summary, kernel_names};
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::threads::team;
 use rayon::ThreadPool;
 use serde::Serialize;
+
+use crate::gpu::{self, GpuBench};
 
 /// The column of what a kernel reaches where it need not fetch anything.
 const LIMIT: &str = "in-register limit";
@@ -45,6 +47,8 @@ pub struct Bench {
     /// Threads to compare with one; as many as there are cores by default.
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    gpu: GpuBench,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -106,14 +110,11 @@ struct Cell {
     summary: Summary,
 }
 
-/// What is said of repeated measurements, to three digits.
-#[derive(Debug, PartialEq, Serialize)]
-struct Summary {
-    median: f64,
-    quartiles: [f64; 2],
-}
-
 pub fn bench(arguments: Bench) -> Result<()> {
+    if arguments.gpu.is_wanted() {
+        let pool = crate::threads(arguments.threads)?;
+        return pool.install(|| gpu::bench(&arguments.gpu, arguments.json.as_deref()));
+    }
     let (rounds, milliseconds) = if arguments.quick {
         (5, 10.0)
     } else {
@@ -378,27 +379,6 @@ fn ratio(speeds: &[f64], others: &[f64]) -> Summary {
     Summary::of(pairs.map(|(speed, other)| speed / other).collect())
 }
 
-impl Summary {
-    fn of(mut values: Vec<f64>) -> Summary {
-        values.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            let value = values[(share * (values.len() - 1) as f64).round() as usize];
-            format!("{value:.2e}").parse().unwrap_or(value)
-        };
-        Summary {
-            median: quantile(0.5),
-            quartiles: [quantile(0.25), quantile(0.75)],
-        }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let [low, high] = self.quartiles;
-        write!(f, "{} ({low} to {high})", self.median)
-    }
-}
-
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let rows = || self.rows.iter().map(|row| &row.cells);
@@ -422,13 +402,6 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_summary_is_the_median_with_quartiles() {
-        let summary = Summary::of(vec![50.0, 1234.0, 2.0, 30.0, 0.04444]);
-        assert_eq!(summary.to_string(), "30 (2 to 50)");
-        assert_eq!(Summary::of(vec![1234.0]).to_string(), "1230 (1230 to 1230)");
-    }
 
     #[test]
     fn a_ratio_does_not_depend_on_how_busy_the_machine_is() {

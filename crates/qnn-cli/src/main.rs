@@ -4,6 +4,7 @@
 mod bench;
 mod cost;
 mod files;
+mod gpu;
 mod reproduce;
 mod settings;
 

@@ -1,6 +1,8 @@
 //! What can be timed: products, networks that answer, training steps. It prepares an operation and repeats it; the
 //! clock is the caller's.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{BitMatrix, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
@@ -46,6 +48,156 @@ pub enum Subject {
     Answer { spec: NetworkSpec, images: usize },
     /// A training step.
     Step { spec: NetworkSpec },
+}
+
+/// A way to compute the products of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProductKernel {
+    /// Bit planes: XOR or AND, and a count of ones.
+    Planes,
+    /// Floats, a thread a sum: the paper's unoptimized kernel.
+    Naive,
+    /// Floats, in tiles that threads share.
+    Tiled,
+}
+
+impl ProductKernel {
+    pub const ALL: [ProductKernel; 3] = [
+        ProductKernel::Planes,
+        ProductKernel::Naive,
+        ProductKernel::Tiled,
+    ];
+}
+
+/// What a GPU's kernels are compared on, as in the paper (section 3, "XNOR-count").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Trial {
+    /// Signs, `[side, side]` times `[side, side]`.
+    Product { side: usize },
+    /// Answers to `images` images of a network of 1 bit, of so many pixels and units from layer to layer.
+    Network { layers: Vec<usize>, images: usize },
+}
+
+/// How a comparison went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialReport {
+    pub trial: Trial,
+    /// In the order of [`ProductKernel::ALL`].
+    pub kernels: Vec<KernelTimes>,
+    /// Milliseconds, round by round, to pack both operands of the product, which is not part of its own time.
+    pub packing: Option<Vec<f64>>,
+    /// Whether all kernels came to the same sums, or the same answers.
+    pub agree: bool,
+}
+
+/// What a GPU was measured to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuReport {
+    pub adapter: String,
+    /// Whether it is a program on the processor, whose figures say nothing of a GPU's.
+    pub is_software: bool,
+    /// Whether the device kept the time itself, not a clock beside it.
+    pub by_timestamps: bool,
+    /// Of the inner loops on signs and on floats where nothing is fetched, 10^9 multiply-accumulates a second.
+    pub limits: [f64; 2],
+    pub trials: Vec<TrialReport>,
+    pub training: Vec<TrainingSpeed>,
+}
+
+/// How fast a network of 1 bit with 6-bit gradients trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrainingSpeed {
+    pub hidden: Vec<usize>,
+    pub batch_size: usize,
+    /// Images a second on the GPU, and on all threads of the processor.
+    pub gpu: f64,
+    pub processor: f64,
+}
+
+/// How long a kernel took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelTimes {
+    pub kernel: ProductKernel,
+    /// Of a whole run, round by round.
+    pub milliseconds: Vec<f64>,
+    /// Right answers, where it was a network's.
+    pub correct: Option<usize>,
+}
+
+impl KernelTimes {
+    /// Of no rounds yet.
+    pub fn new(kernel: ProductKernel) -> KernelTimes {
+        KernelTimes {
+            kernel,
+            milliseconds: Vec::new(),
+            correct: None,
+        }
+    }
+}
+
+impl TrialReport {
+    /// 10^9 multiply-accumulates a second of a kernel, its median; `None` without rounds.
+    pub fn giga_macs(&self, kernel: ProductKernel) -> Option<f64> {
+        let macs = match &self.trial {
+            Trial::Product { side } => (*side as f64).powi(3),
+            Trial::Network { layers, images } => {
+                let weights = layers.windows(2).map(|pair| pair[0] * pair[1]);
+                weights.sum::<usize>() as f64 * *images as f64
+            }
+        };
+        let times = self.kernels.iter().find(|times| times.kernel == kernel)?;
+        let is_timed = !times.milliseconds.is_empty();
+        is_timed.then(|| macs / Summary::of(times.milliseconds.clone()).median * 1e-6)
+    }
+
+    /// How many times as fast as another kernel the bit planes are, in the rounds' ratios; `None` without rounds.
+    pub fn speed_up_over(&self, kernel: ProductKernel) -> Option<Summary> {
+        let times = |kernel| {
+            let of = |times: &&KernelTimes| times.kernel == kernel;
+            self.kernels
+                .iter()
+                .find(of)
+                .map(|times| &times.milliseconds)
+        };
+        let pairs = times(kernel)?.iter().zip(times(ProductKernel::Planes)?);
+        let ratios: Vec<f64> = pairs.map(|(other, planes)| other / planes).collect();
+        (!ratios.is_empty()).then(|| Summary::of(ratios))
+    }
+}
+
+/// What is said of repeated measurements, to three digits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub median: f64,
+    pub quartiles: [f64; 2],
+}
+
+impl Summary {
+    /// Of some values. Panics where there are none.
+    pub fn of(mut values: Vec<f64>) -> Summary {
+        values.sort_by(f64::total_cmp);
+        let quantile = |share: f64| {
+            let value = values[(share * (values.len() - 1) as f64).round() as usize];
+            format!("{value:.2e}").parse().unwrap_or(value)
+        };
+        Summary {
+            median: quantile(0.5),
+            quartiles: [quantile(0.25), quantile(0.75)],
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let [low, high] = self.quartiles;
+        write!(f, "{} ({low} to {high})", self.median)
+    }
 }
 
 /// Why something cannot be timed.
@@ -151,7 +303,7 @@ impl Subject {
 }
 
 /// Numbers that look random.
-fn noise(count: usize, salt: u32) -> impl Iterator<Item = u32> {
+pub fn noise(count: usize, salt: u32) -> impl Iterator<Item = u32> {
     (0..count as u32).map(move |index| {
         (index ^ salt)
             .wrapping_add(salt)
@@ -278,4 +430,35 @@ fn in_register(name: &str) -> Result<Operation, MeasureError> {
         }
     };
     Ok(Operation::new((macs * INNER_REPEATS) as f64, run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_the_median_with_quartiles() {
+        let summary = Summary::of(vec![50.0, 1234.0, 2.0, 30.0, 0.04444]);
+        assert_eq!(summary.to_string(), "30 (2 to 50)");
+        assert_eq!(Summary::of(vec![1234.0]).to_string(), "1230 (1230 to 1230)");
+    }
+
+    #[test]
+    fn speed_ups_are_of_times_of_the_same_round() {
+        let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
+        let mut report = TrialReport {
+            trial: Trial::Product { side: 8192 },
+            kernels: kernels.to_vec(),
+            packing: None,
+            agree: true,
+        };
+        assert_eq!(report.speed_up_over(ProductKernel::Naive), None);
+        // The machine was busy in the second round.
+        kernels[0].milliseconds = vec![1.0, 10.0, 1.0];
+        kernels[1].milliseconds = vec![20.0, 210.0, 22.0];
+        report.kernels = kernels.into();
+        let speed_up = report.speed_up_over(ProductKernel::Naive).unwrap();
+        assert_eq!(speed_up.median, 21.0);
+        assert_eq!(speed_up.quartiles, [20.0, 22.0]);
+    }
 }

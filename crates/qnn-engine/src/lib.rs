@@ -2,18 +2,23 @@
 //! only. Built without threads, with them, and with relaxed SIMD too; `www/worker.js` chooses. This file is the browser's side of it;
 //! what the messages do is `session`, where data comes from is `load`.
 
+mod adapter;
+mod gpu;
 mod load;
 mod session;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::future::{AbortHandle, abortable};
+use gloo_timers::future::sleep;
 use js_sys::{Array, Promise, Uint8Array};
 use qnn_core::measure::{Operation, kernel_names};
 use qnn_core::threads;
 use qnn_protocol::{Choice, FromEngine, Subject, ToEngine};
 use serde::Serialize;
-use session::{Request, Session};
+use session::{Pace, Request, Session};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
@@ -33,8 +38,9 @@ pub fn start(threads: u32) {
         working: Cell::new(false),
         load: Cell::new(0),
         measured: RefCell::default(),
+        comparison: RefCell::default(),
     });
-    let listening = engine.clone();
+    let (listening, opening) = (engine.clone(), engine);
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         match serde_wasm_bindgen::from_value::<ToEngine>(event.data()) {
             Ok(message) => listening.clone().receive(message),
@@ -46,6 +52,7 @@ pub fn start(threads: u32) {
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     on_message.forget();
     post(&FromEngine::Ready { threads });
+    spawn_local(opening.open_gpu(false));
 }
 
 #[wasm_bindgen]
@@ -55,6 +62,9 @@ extern "C" {
     fn report_error(error: &js_sys::Error);
 }
 
+/// How long to wait for the GPU before it is asked again.
+const WAIT: Duration = Duration::from_millis(4);
+
 struct Engine {
     session: RefCell<Session>,
     /// Whether a loop of slices is running.
@@ -63,6 +73,8 @@ struct Engine {
     load: Cell<u32>,
     /// What was timed.
     measured: RefCell<Vec<(Subject, Operation)>>,
+    /// The comparison of the GPU's kernels under way.
+    comparison: RefCell<Option<AbortHandle>>,
 }
 
 impl Engine {
@@ -92,9 +104,59 @@ impl Engine {
             Some(Request::Measure(subject, milliseconds)) => {
                 post(&self.measure(subject, milliseconds))
             }
+            Some(Request::OpenGpu) => spawn_local(self.clone().open_gpu(true)),
+            Some(Request::CompareGpu) => self.clone().compare_gpu(),
+            Some(Request::CancelComparison) => {
+                if let Some(comparison) = self.comparison.take() {
+                    comparison.abort();
+                }
+            }
             None => {}
         }
         self.work();
+    }
+
+    /// Opens the GPU there is. Its tiles race where it is hardware, or where it `is_wanted`: what a software adapter does
+    /// is done by the same processor that trains.
+    async fn open_gpu(self: Rc<Self>, is_wanted: bool) {
+        let opened = adapter::open(is_wanted).await;
+        self.session.borrow_mut().gpu_opened(opened);
+        self.flush();
+        self.work();
+    }
+
+    /// Runs the comparison beside the training, unless one is running.
+    fn compare_gpu(self: Rc<Self>) {
+        let mut running = self.comparison.borrow_mut();
+        if running
+            .as_ref()
+            .is_some_and(|running| !running.is_aborted())
+        {
+            return;
+        }
+        let engine = self.clone();
+        let (comparison, handle) = abortable(async move {
+            let (gpu, data) = engine.session.borrow().gpu_and_data()?;
+            adapter::compare(gpu, data, &|what, fraction| {
+                post(&FromEngine::Comparing {
+                    what: what.into(),
+                    fraction,
+                });
+            })
+            .await
+        });
+        *running = Some(handle);
+        drop(running);
+        spawn_local(async move {
+            let outcome = comparison.await;
+            self.comparison.take();
+            let (report, problem) = match outcome {
+                Ok(Ok(report)) => (Some(report), None),
+                Ok(Err(problem)) => (None, Some(problem)),
+                Err(_cancelled) => (None, None),
+            };
+            post(&FromEngine::Compared { report, problem });
+        });
     }
 
     /// Works in slices, with the page's messages heard between them, for as long as there is work.
@@ -105,16 +167,37 @@ impl Engine {
         spawn_local(async move {
             let slices = Slices::new();
             while self.session.borrow().has_work() {
-                {
+                self.clone().move_to_gpu();
+                let pace = {
                     let mut session = self.session.borrow_mut();
                     let session = &mut *session;
-                    // With all threads awake, so that not every product wakes them and waits for them.
-                    threads::team(|| session.work(&now));
-                }
+                    let pace = session.turn_to_gpu(now());
+                    if pace == Pace::Busy {
+                        // With all threads awake, so that not every product wakes them and waits for them.
+                        threads::team(|| session.work(&now));
+                    }
+                    pace
+                };
                 self.flush();
-                slices.pause().await;
+                match pace {
+                    Pace::Busy => slices.pause().await,
+                    Pace::Waiting => sleep(WAIT).await,
+                }
             }
             self.working.set(false);
+        });
+    }
+
+    /// Makes the network on the GPU where it is to train there.
+    fn move_to_gpu(self: Rc<Self>) {
+        let Some(made) = self.session.borrow_mut().begin_move() else {
+            return;
+        };
+        spawn_local(async move {
+            let made = made.await;
+            self.session.borrow_mut().end_move(made);
+            self.flush();
+            self.work();
         });
     }
 

@@ -1,5 +1,8 @@
 //! What the page's messages do to the network, in slices of time. No browser here: the clock is handed in, messages
-//! are handed out.
+//! are handed out. Where the network trains on the GPU, its trainer here is where it was when it was last brought back.
+
+use std::rc::Rc;
+use std::sync::Arc;
 
 use qnn_core::data::{CLASSES, DataError, DataSet, TrainingData, rasterize};
 use qnn_core::kernels::{Choice, Method};
@@ -7,12 +10,17 @@ use qnn_core::layers::ProductKind;
 use qnn_core::loss::{argmax, softmax};
 use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
-use qnn_core::train::Trainer;
+use qnn_core::train::{Diverged, StepMetrics, Trainer};
 use qnn_core::tune::{Tuner, products};
+use qnn_gpu::{Gpu, GpuError, GpuTrainer, Race as TileRace, TrainingError};
 use qnn_protocol::{
-    DataSource, DataSummary, DrawnAnswer, FromEngine, StepPoint, Subject, TestDigit, ToEngine,
+    DataSource, DataSummary, DrawnAnswer, FromEngine, GpuSpeeds, GpuState, StepPoint, Subject,
+    TestDigit, ToEngine,
 };
+use send_wrapper::SendWrapper;
 use serde_bytes::ByteBuf;
+
+use crate::gpu::OnGpu;
 
 /// A slice of work, in milliseconds: within the 100 that a visitor may have to wait, with room for its last part.
 const SLICE: f64 = 12.0;
@@ -37,12 +45,24 @@ const ROUNDS: [f64; 5] = [0.0, 300.0, 1000.0, 3000.0, 10_000.0];
 /// the quantized ones of all layers take 16 or 32 bits each as well, in a step and in each network that answers.
 const MAX_WEIGHTS: usize = 40_000_000;
 const MAX_WIDE_WEIGHTS: usize = 16_000_000;
+/// The most that leave room for the paper's network beside them.
+const MAX_WEIGHTS_BESIDE: usize = 8_000_000;
 
 /// What a session cannot do by itself.
 pub enum Request {
     Load(DataSource),
     Measure(Subject, f64),
     ListKernels,
+    OpenGpu,
+    CompareGpu,
+    CancelComparison,
+}
+
+/// Whether there is more to do at once, or first something must come from the GPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    Busy,
+    Waiting,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,7 +78,7 @@ enum Mode {
 pub struct Session {
     mode: Mode,
     spec: NetworkSpec,
-    data: Option<DataSet>,
+    data: Option<Arc<DataSet>>,
     trainer: Option<Trainer>,
     /// Settings, data and kernels that wait for the end of the step under way.
     pending: Option<NetworkSpec>,
@@ -66,6 +86,18 @@ pub struct Session {
     pending_choice: bool,
     choice: Choice,
     race: Option<Race>,
+    /// Of the thread that opened it: elsewhere it is only seen that it is there.
+    gpu: Option<SendWrapper<Rc<Gpu>>>,
+    /// Whether the network is to train on the GPU, and whether it is being made there.
+    wants_gpu: bool,
+    is_moving: bool,
+    /// Made on the GPU, for the end of the step under way.
+    moved: Option<SendWrapper<GpuTrainer>>,
+    on_gpu: Option<SendWrapper<OnGpu>>,
+    /// How far it is there, for all threads.
+    standing: Standing,
+    /// Whether the next network that is brought back is to be tested.
+    test_is_due: bool,
     evaluation: Option<RunningEvaluation>,
     /// The step at which the network, its settings or the data last became others.
     changed: u32,
@@ -76,6 +108,15 @@ pub struct Session {
     steps: Vec<StepPoint>,
     told: f64,
     messages: Vec<FromEngine>,
+}
+
+/// What is known of a network that trains on the GPU.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    step: u32,
+    epoch: f32,
+    /// Whether anything is under way there, or is to be brought back.
+    is_busy: bool,
 }
 
 /// How the kernels race on a network.
@@ -148,8 +189,7 @@ impl Session {
             ToEngine::Pause => self.set_mode(Mode::Paused),
             ToEngine::Step => self.set_mode(Mode::OneStep),
             ToEngine::Reset => {
-                self.trainer = None;
-                self.pending = None;
+                self.drop_trainer();
                 self.make_trainer();
             }
             ToEngine::UseData {
@@ -167,6 +207,9 @@ impl Session {
             }
             ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
             ToEngine::ForceKernel { method } => self.force_kernel(method),
+            ToEngine::UseGpu { wanted } => return self.use_gpu(wanted),
+            ToEngine::CompareGpu => return Some(Request::CompareGpu),
+            ToEngine::CancelComparison => return Some(Request::CancelComparison),
             ToEngine::ListKernels => return Some(Request::ListKernels),
             ToEngine::Measure {
                 subject,
@@ -204,13 +247,18 @@ impl Session {
         self.answers.network.is_none() || self.answers.step != trainer.step_count()
     }
 
-    /// Whether there is training to do: a step that has begun is ended also when training is to pause.
+    /// Whether there is training to do: a step that has begun is ended also when training is to pause, and what the GPU has
+    /// learned is brought back.
     fn trains(&self) -> bool {
-        let is_within_step = self.trainer.as_ref().is_some_and(Trainer::is_within_step);
-        self.mode != Mode::Paused || is_within_step
+        let Some(trainer) = &self.trainer else {
+            return false;
+        };
+        self.mode != Mode::Paused
+            || trainer.is_within_step()
+            || (self.on_gpu.is_some() && self.standing.is_busy)
     }
 
-    /// Works for a slice of time by the clock `now`, in milliseconds.
+    /// The processor's work for a slice of time by the clock `now`, in milliseconds.
     pub fn work(&mut self, now: &impl Fn() -> f64) {
         let start = now();
         let mut time = start;
@@ -219,6 +267,10 @@ impl Session {
             if self.evaluation.is_some() {
                 self.evaluate_piece();
                 time = now();
+            } else if self.on_gpu.is_some() {
+                // That is another function's, which comes between two slices.
+                self.refresh_answers(time);
+                break;
             } else if self.trains() {
                 let images = self.train_part();
                 time = now();
@@ -227,7 +279,9 @@ impl Session {
             self.refresh_answers(time);
             time = now();
         }
-        self.race(now, time);
+        if self.on_gpu.is_none() {
+            self.race(now, time);
+        }
         if time - self.told >= FRAME || self.mode == Mode::Paused {
             self.tell_steps();
             self.told = time;
@@ -315,8 +369,7 @@ impl Session {
             self.pending = Some(spec);
             self.apply_pending();
         } else {
-            self.trainer = None;
-            self.pending = None;
+            self.drop_trainer();
             self.reseed_data();
             self.make_trainer();
         }
@@ -325,8 +378,9 @@ impl Session {
     /// Draws the procedural digits, where they are in use, from the present seed.
     fn reseed_data(&mut self) {
         let is_procedural = |data: &DataSet| matches!(data.train, TrainingData::Procedural(_));
-        if self.data.as_ref().is_some_and(is_procedural) {
-            self.data = Some(DataSet::procedural(self.spec.seed, PROCEDURAL_TEST_IMAGES));
+        if self.data.as_deref().is_some_and(is_procedural) {
+            let data = DataSet::procedural(self.spec.seed, PROCEDURAL_TEST_IMAGES);
+            self.data = Some(Arc::new(data));
         }
     }
 
@@ -337,8 +391,14 @@ impl Session {
             .map_or(28 * 28, |data| data.test.image_size())
     }
 
-    /// Takes up settings and data that waited, unless a step is under way.
+    /// Takes up settings and data that waited, unless a step is under way, or what the GPU has learned is to come back first.
     fn apply_pending(&mut self) {
+        let waits = self.pending.is_some() || self.pending_data.is_some();
+        if let Some(on_gpu) = &mut self.on_gpu {
+            on_gpu.is_leaving |= waits;
+            self.standing.is_busy |= waits;
+            return;
+        }
         let Some(trainer) = self
             .trainer
             .as_mut()
@@ -378,7 +438,7 @@ impl Session {
         if let Some(refusal) = too_large(trainer.spec(), trainer.inputs(), self.choice) {
             return self.refuse(refusal);
         }
-        self.pending = None;
+        self.drop_trainer();
         if trainer.spec().seed != self.spec.seed {
             self.spec = trainer.spec().clone();
             self.reseed_data();
@@ -397,8 +457,9 @@ impl Session {
     }
 
     fn use_data(&mut self, data: DataSet) {
-        if self.trainer.as_ref().is_some_and(Trainer::is_within_step) {
+        if self.on_gpu.is_some() || self.trainer.as_ref().is_some_and(Trainer::is_within_step) {
             self.pending_data = Some(data);
+            self.apply_pending();
             return;
         }
         let summary = DataSummary {
@@ -420,14 +481,21 @@ impl Session {
             }
             // Images of another size need another first layer.
             if trainer.inputs() != data.test.image_size() {
-                self.trainer = None;
+                self.drop_trainer();
             }
         }
-        self.data = Some(data);
+        self.data = Some(Arc::new(data));
         self.evaluation = None;
         self.make_trainer();
         self.apply_pending();
         self.answers.network = None;
+    }
+
+    /// Forgets the network, wherever it trains, and settings that waited for it.
+    fn drop_trainer(&mut self) {
+        self.trainer = None;
+        self.pending = None;
+        self.on_gpu = None;
     }
 
     /// A new network, where there is none and there is data.
@@ -469,7 +537,7 @@ impl Session {
         let epoch = self.epoch();
         self.messages.push(FromEngine::State {
             training: self.mode == Mode::Training,
-            step: self.trainer.as_ref().map_or(0, Trainer::step_count),
+            step: self.step_count(),
             epoch,
         });
     }
@@ -484,9 +552,19 @@ impl Session {
         }
     }
 
+    /// Steps trained, also those under way on the GPU.
+    fn step_count(&self) -> u32 {
+        match (&self.on_gpu, &self.trainer) {
+            (Some(_), _) => self.standing.step,
+            (None, Some(trainer)) => trainer.step_count(),
+            (None, None) => 0,
+        }
+    }
+
     fn epoch(&self) -> f32 {
-        match (&self.trainer, &self.data) {
-            (Some(trainer), Some(data)) => trainer.epochs(&data.train),
+        match (&self.on_gpu, &self.trainer, &self.data) {
+            (Some(_), ..) => self.standing.epoch,
+            (None, Some(trainer), Some(data)) => trainer.epochs(&data.train),
             _ => 0.0,
         }
     }
@@ -500,23 +578,13 @@ impl Session {
             Ok(Some(metrics)) => metrics,
             Ok(None) => return 0,
             Err(diverged) => {
-                self.set_mode(Mode::Paused);
-                self.refuse(diverged.to_string());
+                self.diverged(diverged);
                 self.apply_pending();
                 return 0;
             }
         };
-        self.steps.push(StepPoint {
-            step: metrics.step,
-            loss: metrics.loss,
-            accuracy: metrics.accuracy,
-        });
         let epoch_ended = trainer.epochs(&data.train).fract() == 0.0;
-        // Often while it learns fast and after a change, then a few times an epoch.
-        if epoch_ended
-            || matches!(metrics.step - self.changed, 20 | 50 | 100)
-            || metrics.step.is_multiple_of(200)
-        {
+        if self.note_step(metrics) || epoch_ended {
             self.begin_evaluation();
         }
         self.apply_pending();
@@ -524,6 +592,222 @@ impl Session {
             self.set_mode(Mode::Paused);
         }
         metrics.images
+    }
+
+    fn diverged(&mut self, diverged: Diverged) {
+        self.set_mode(Mode::Paused);
+        self.refuse(diverged.to_string());
+    }
+
+    /// Notes a step for the page; whether a test is due: often while the network learns fast and after a change, then a few
+    /// times an epoch.
+    fn note_step(&mut self, metrics: StepMetrics) -> bool {
+        self.steps.push(StepPoint {
+            step: metrics.step,
+            loss: metrics.loss,
+            accuracy: metrics.accuracy,
+        });
+        let since = metrics.step.saturating_sub(self.changed);
+        matches!(since, 20 | 50 | 100) || metrics.step.is_multiple_of(200)
+    }
+
+    /// Takes up the GPU that was opened, and what its tiles do where they have raced; or why there is none.
+    pub fn gpu_opened(&mut self, opened: Result<(Rc<Gpu>, Option<TileRace>), GpuState>) {
+        let state = match opened {
+            Err(state) => {
+                self.wants_gpu = false;
+                state
+            }
+            Ok((gpu, race)) => {
+                let state = GpuState::Present {
+                    adapter: gpu.name(),
+                    is_software: gpu.is_software(),
+                    speeds: race.map(|race| GpuSpeeds {
+                        planes: race.planes[0].giga_macs,
+                        floats: race.floats[0].giga_macs,
+                        limits: race.limits,
+                    }),
+                };
+                self.gpu = Some(SendWrapper::new(gpu));
+                state
+            }
+        };
+        self.messages.push(FromEngine::Gpu { state });
+        self.tell_backend(None);
+    }
+
+    /// The GPU and the data, for a comparison; or, in a sentence, why there can be none.
+    pub fn gpu_and_data(&self) -> Result<(Rc<Gpu>, Arc<DataSet>), String> {
+        let gpu = self
+            .gpu
+            .as_deref()
+            .ok_or("There is no GPU to compare on.")?;
+        let data = self.data.as_ref().ok_or("There is no data yet.")?;
+        let trainer = self.trainer.as_ref().map_or(0, Trainer::weight_count);
+        if trainer > MAX_WEIGHTS_BESIDE {
+            return Err("The comparison needs memory that the network in training takes: choose a smaller one first.".into());
+        }
+        Ok((gpu.clone(), data.clone()))
+    }
+
+    fn use_gpu(&mut self, wanted: bool) -> Option<Request> {
+        self.wants_gpu = wanted;
+        if wanted && self.gpu.is_none() {
+            return Some(Request::OpenGpu);
+        }
+        if !wanted {
+            self.moved = None;
+            if let Some(on_gpu) = &mut self.on_gpu {
+                on_gpu.is_leaving = true;
+                self.standing.is_busy = true;
+            }
+        }
+        self.tell_backend(None);
+        None
+    }
+
+    /// Begins to make the network on the GPU where it is to train there and does not. While that takes, it trains here.
+    pub fn begin_move(
+        &mut self,
+    ) -> Option<impl Future<Output = Result<GpuTrainer, GpuError>> + use<>> {
+        if !self.wants_gpu || self.is_moving || self.moved.is_some() || self.on_gpu.is_some() {
+            return None;
+        }
+        let (Some(gpu), Some(trainer), Some(data)) = (&self.gpu, &self.trainer, &self.data) else {
+            return None;
+        };
+        self.is_moving = true;
+        Some(GpuTrainer::new((**gpu).clone(), trainer, &data.train))
+    }
+
+    /// Takes up what was made on the GPU, as soon as no step is under way.
+    pub fn end_move(&mut self, made: Result<GpuTrainer, GpuError>) {
+        self.is_moving = false;
+        match made {
+            Ok(made) if self.wants_gpu => self.moved = Some(SendWrapper::new(made)),
+            Ok(_) => {}
+            Err(error) => self.give_up_gpu(error),
+        }
+    }
+
+    /// Trains on from here with what was made on the GPU, unless a step is under way here.
+    fn take_up_gpu(&mut self) {
+        let (Some(trainer), Some(data)) = (&self.trainer, &self.data) else {
+            return;
+        };
+        if trainer.is_within_step() || self.on_gpu.is_some() {
+            return;
+        }
+        // What was made for other settings is of no use any more.
+        let fits = |made: &SendWrapper<GpuTrainer>| made.fits(trainer, &data.train);
+        if let Some(made) = self.moved.take().filter(fits) {
+            self.standing = Standing {
+                step: trainer.step_count(),
+                epoch: trainer.epochs(&data.train),
+                is_busy: false,
+            };
+            self.on_gpu = Some(SendWrapper::new(OnGpu::new(made.take(), trainer)));
+            self.speed = Speed::default();
+            self.tell_backend(None);
+        }
+    }
+
+    /// The GPU's share of the work, to be called before every [`work`](Self::work) by the thread that opened it: what has come
+    /// from there is taken, and it is kept busy.
+    pub fn turn_to_gpu(&mut self, time: f64) -> Pace {
+        self.take_up_gpu();
+        if self.on_gpu.is_none() || self.train_on_gpu(time) || self.evaluation.is_some() {
+            return Pace::Busy;
+        }
+        Pace::Waiting
+    }
+
+    /// Hears of the GPU and keeps it busy; whether there was anything to do.
+    fn train_on_gpu(&mut self, time: f64) -> bool {
+        let (Some(on_gpu), Some(trainer), Some(data)) =
+            (&mut self.on_gpu, &mut self.trainer, &self.data)
+        else {
+            return false;
+        };
+        let news = match on_gpu.hear(trainer, time) {
+            Ok(news) => news,
+            Err(TrainingError::Gpu(error)) => {
+                self.give_up_gpu(error);
+                return true;
+            }
+            Err(TrainingError::Diverged(diverged)) => {
+                // Nothing was learned from that step, and all from those before.
+                on_gpu.is_leaving = true;
+                self.standing.is_busy = true;
+                self.wants_gpu = false;
+                self.diverged(diverged);
+                return true;
+            }
+        };
+        let mut is_active = !news.metrics.is_empty() || news.has_learned;
+        let is_over = on_gpu.is_leaving && !on_gpu.is_busy() && !on_gpu.is_ahead_of(trainer);
+        let is_one_step = self.mode == Mode::OneStep;
+        let is_one_step_over = is_one_step && !news.metrics.is_empty();
+        if self.mode != Mode::Paused && !is_one_step_over && !on_gpu.is_leaving {
+            is_active |= on_gpu.begin_steps(&data.train, is_one_step, time) > 0;
+        }
+        let is_last = on_gpu.is_leaving || self.mode != Mode::Training;
+        on_gpu.bring_back(trainer, is_last, time);
+        self.standing = Standing {
+            step: on_gpu.step_count(),
+            epoch: on_gpu.epochs(&data.train),
+            is_busy: on_gpu.is_leaving || on_gpu.is_busy() || on_gpu.is_ahead_of(trainer),
+        };
+        let images: usize = news.metrics.iter().map(|metrics| metrics.images).sum();
+        self.speed.count(images, news.milliseconds);
+        for metrics in news.metrics {
+            self.test_is_due |= self.note_step(metrics);
+        }
+        if is_one_step_over {
+            self.set_mode(Mode::Paused);
+        }
+        if news.has_learned && std::mem::take(&mut self.test_is_due) {
+            self.begin_evaluation();
+        }
+        if is_over {
+            self.on_gpu = None;
+            self.speed = Speed::default();
+            self.tell_backend(None);
+            self.apply_pending();
+            is_active = true;
+        }
+        is_active
+    }
+
+    /// Goes on here from what the GPU has brought back last.
+    fn give_up_gpu(&mut self, error: GpuError) {
+        self.wants_gpu = false;
+        let before = self.on_gpu.take().map(|on_gpu| on_gpu.step_count());
+        if matches!(error, GpuError::Lost(_)) {
+            self.gpu = None;
+        }
+        self.tell_steps();
+        let step = self.step_count();
+        let from = match before {
+            Some(before) if before > step => format!(
+                " Training goes on with the processor, from step {step}; what was learned in {} steps since is gone.",
+                before - step
+            ),
+            _ => " Training goes on with the processor.".into(),
+        };
+        self.speed = Speed::default();
+        self.tell_backend(Some(format!("{error}{from}")));
+        self.tell_state();
+        self.apply_pending();
+    }
+
+    /// Says what trains now, and why that has changed unasked.
+    fn tell_backend(&mut self, message: Option<String>) {
+        self.messages.push(FromEngine::Backend {
+            wants_gpu: self.wants_gpu,
+            on_gpu: self.on_gpu.is_some(),
+            message,
+        });
     }
 
     fn begin_evaluation(&mut self) {

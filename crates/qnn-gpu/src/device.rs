@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 /// Why the GPU is not used, in a sentence or two for the person who asked for it.
@@ -71,6 +72,36 @@ impl Constant for usize {
 impl Constant for bool {
     fn text(self) -> String {
         self.to_string()
+    }
+}
+
+type ErrorFuture = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// What may have gone wrong on the device, on its way.
+pub(crate) struct Errors {
+    program: [ErrorFuture; 2],
+    memory: ErrorFuture,
+}
+
+impl Errors {
+    /// Waits for it; an error that was found while `what` was made.
+    pub async fn found(self, gpu: &Gpu, what: &str) -> Result<(), GpuError> {
+        let memory = self.memory.await;
+        let mut program = None;
+        for error in self.program {
+            program = program.or(error.await);
+        }
+        match (memory, program) {
+            (Some(problem), _) => Err(GpuError::OutOfMemory {
+                what: what.into(),
+                problem: problem.to_string(),
+            }),
+            (None, Some(problem)) => {
+                let otherwise = || GpuError::Program(problem.to_string());
+                Err(gpu.lost().unwrap_or_else(otherwise))
+            }
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -188,6 +219,21 @@ impl Gpu {
         self.chosen.borrow_mut()
     }
 
+    /// Does what makes buffers and pipelines, and asks what went wrong with them.
+    pub(crate) fn scoped<T>(&self, make: impl FnOnce() -> T) -> (T, Errors) {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = make();
+        // All at once: whoever else comes along while these are waited for has scopes, too.
+        let program = [
+            Box::pin(internal.pop()) as ErrorFuture,
+            Box::pin(validation.pop()),
+        ];
+        let memory = Box::pin(memory.pop());
+        (made, Errors { program, memory })
+    }
+
     /// Does what makes buffers and pipelines, and says what went wrong with them.
     pub(crate) async fn checked<T>(
         &self,
@@ -197,23 +243,8 @@ impl Gpu {
         if let Some(lost) = self.lost() {
             return Err(lost);
         }
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let made = make();
-        let program = internal.pop().await;
-        let program = program.or(validation.pop().await);
-        if let Some(error) = memory.pop().await {
-            return Err(GpuError::OutOfMemory {
-                what: what.into(),
-                problem: error.to_string(),
-            });
-        }
-        if let Some(error) = program {
-            return Err(self
-                .lost()
-                .unwrap_or_else(|| GpuError::Program(error.to_string())));
-        }
+        let (made, errors) = self.scoped(make);
+        errors.found(self, what).await?;
         made
     }
 

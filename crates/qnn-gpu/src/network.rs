@@ -3,15 +3,15 @@
 use qnn_core::bits::Encoding;
 use qnn_core::data::CLASSES;
 use qnn_core::layers::Operand;
+use qnn_core::measure::ProductKernel;
 use qnn_core::packed::{Edge, PackedLayer, PackedNetwork};
 
 use crate::device::{Gpu, GpuError};
 use crate::passes::{self, Floats, Pass, Planes};
-use crate::products::{
-    ProductKernel, Side, Store, in_planes, product_of_floats, product_of_planes,
-};
+use crate::products::{Side, Store, in_planes, product_of_floats, product_of_planes};
+use crate::timer::{Now, Timer, TimestampWrites};
 
-/// A network's passes for a number of images.
+/// A network's passes for a number of images; more of them are answered in several submissions.
 pub struct GpuNetwork {
     images: usize,
     inputs: usize,
@@ -70,20 +70,56 @@ impl GpuNetwork {
         })
     }
 
-    /// Images at a time.
+    /// Images of a submission.
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// The logits, `[images, classes]`, of up to as many images as the passes are for, from their pixels.
+    /// The logits of images, `[images, classes]`, from their pixels, in as many submissions as it takes.
     pub async fn logits(&self, gpu: &Gpu, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
-        let images = pixels.len() / self.inputs;
-        assert!(images <= self.images, "more images than the passes are for");
-        gpu.write(&self.pixels, pixels);
-        gpu.submit(&self.passes, None, |_| ());
-        let bytes = gpu.read(&self.logits.buffer).await?;
-        let logits: &[f32] = bytemuck::cast_slice(&bytes);
-        Ok(logits[..images * CLASSES].to_vec())
+        let all = self.room(gpu, pixels).await?;
+        self.submit(gpu, pixels, &all, &|_, _| None);
+        let mut logits = gpu.read(&all).await?;
+        logits.truncate(pixels.len() / self.inputs * CLASSES);
+        Ok(logits)
+    }
+
+    /// Those logits, and the milliseconds from the pixels on the device to the logits there.
+    pub async fn timed_logits(
+        &self,
+        gpu: &Gpu,
+        pixels: &[u8],
+        now: Now<'_>,
+    ) -> Result<(Vec<f32>, f64), GpuError> {
+        let all = self.room(gpu, pixels).await?;
+        let timer = Timer::new(gpu, now);
+        let milliseconds = timer.time(|writes| self.submit(gpu, pixels, &all, writes));
+        let milliseconds = milliseconds.await?;
+        let mut logits = gpu.read(&all).await?;
+        logits.truncate(pixels.len() / self.inputs * CLASSES);
+        Ok((logits, milliseconds))
+    }
+
+    /// Room for the logits of all images, those that fill up the last submission included.
+    async fn room(&self, gpu: &Gpu, pixels: &[u8]) -> Result<wgpu::Buffer, GpuError> {
+        let images = (pixels.len() / self.inputs).next_multiple_of(self.images);
+        gpu.checked("the logits", || gpu.zeros("the logits", images * CLASSES))
+            .await
+    }
+
+    /// Submits the passes for all images; their logits lie in `all` afterwards.
+    fn submit(&self, gpu: &Gpu, pixels: &[u8], all: &wgpu::Buffer, writes: &TimestampWrites<'_>) {
+        let pieces = pixels.chunks(self.images * self.inputs);
+        let last = pieces.len() - 1;
+        let bytes = 4 * (self.images * CLASSES) as u64;
+        for (index, piece) in pieces.enumerate() {
+            gpu.write(&self.pixels, piece);
+            let writes = writes(index == 0, index == last);
+            gpu.submit(&self.passes, writes, |encoder| {
+                let to = index as u64 * bytes;
+                encoder.copy_buffer_to_buffer(&self.logits.buffer, 0, all, to, bytes);
+            });
+        }
     }
 }
 

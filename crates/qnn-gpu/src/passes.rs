@@ -61,18 +61,14 @@ impl Gpu {
     pub(crate) fn submit<'a>(
         &self,
         passes: impl IntoIterator<Item = &'a Pass>,
-        timestamps: Option<&wgpu::QuerySet>,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
         more: impl FnOnce(&mut wgpu::CommandEncoder),
     ) {
         let mut encoder = self.device().create_command_encoder(&Default::default());
         {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
-                timestamp_writes: timestamps.map(|query_set| wgpu::ComputePassTimestampWrites {
-                    query_set,
-                    beginning_of_pass_write_index: Some(0),
-                    end_of_pass_write_index: Some(1),
-                }),
+                timestamp_writes,
             });
             for pass in passes {
                 let [x, y, z] = pass.groups;

@@ -1,21 +1,11 @@
 //! The matrix products: bit planes by bit planes, and floats by floats, naive and in tiles. Which tile is the fastest on an
-//! adapter is still to be raced: the first of each list is taken.
+//! adapter is found in `race`; until then the first of each list is taken.
 
 use qnn_core::bits::Encoding;
+use qnn_core::measure::ProductKernel;
 
 use crate::device::{Gpu, GpuError, Program, constant};
 use crate::passes::{Floats, Pass, Planes, encoding_number, shader, words};
-
-/// A way to compute a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProductKernel {
-    /// Bit planes: XOR or AND, and a count of ones.
-    Planes,
-    /// Floats, a thread a sum: the paper's unoptimized kernel.
-    Naive,
-    /// Floats, in tiles that a workgroup keeps in its memory.
-    Tiled,
-}
 
 /// How a product is cut into the work of workgroups and of their threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +96,14 @@ impl Default for Tiles {
 
 /// The tiles of bit planes that a device takes.
 pub fn plane_tiles(gpu: &Gpu) -> Vec<Tile> {
-    fitting(gpu, &PLANE_TILES).chain([ROW_TILE]).collect()
+    let mut tiles = tiles_of_many_rows(gpu);
+    tiles.push(ROW_TILE);
+    tiles
+}
+
+/// Those of them for products of more than a few rows.
+pub(crate) fn tiles_of_many_rows(gpu: &Gpu) -> Vec<Tile> {
+    fitting(gpu, &PLANE_TILES).collect()
 }
 
 /// The tiles of floats that a device takes.
@@ -152,7 +149,13 @@ pub(crate) fn product_of_planes(gpu: &Gpu, a: &Planes, b: &Planes, store: Store<
     product_of_planes_with(gpu, tile, a, b, store)
 }
 
-fn product_of_planes_with(gpu: &Gpu, tile: Tile, a: &Planes, b: &Planes, store: Store<'_>) -> Pass {
+pub(crate) fn product_of_planes_with(
+    gpu: &Gpu,
+    tile: Tile,
+    a: &Planes,
+    b: &Planes,
+    store: Store<'_>,
+) -> Pass {
     assert_eq!(a.columns, b.columns, "rows of different length");
     let (store_source, outputs) = match store {
         Store::Sums(out) => (shader!("store_sums"), vec![out]),
@@ -238,7 +241,7 @@ pub(crate) fn product_of_floats(
     product_of_floats_with(gpu, tile, a, b, out)
 }
 
-fn product_of_floats_with(
+pub(crate) fn product_of_floats_with(
     gpu: &Gpu,
     tile: Option<Tile>,
     a: Side<'_>,
@@ -310,9 +313,9 @@ pub async fn integer_product(
     });
     let (out, passes) = made.await?;
     gpu.submit(&passes, None, |_| ());
-    let sums = gpu.read(&out).await?;
-    let rows = a.0.len() / terms * (b.0.len() / terms);
-    Ok(bytemuck::cast_slice(&sums)[..rows].to_vec())
+    let mut sums = gpu.read(&out).await?;
+    sums.truncate(a.0.len() / terms * (b.0.len() / terms));
+    Ok(sums)
 }
 
 /// The products of the rows of `a` with the rows of `b`, `[a rows, b rows]`, of floats of `terms` a row; naive without a tile.
@@ -338,6 +341,7 @@ pub async fn float_product(
     });
     let (out, pass) = made.await?;
     gpu.submit([&pass], None, |_| ());
-    let sums = gpu.read(&out.buffer).await?;
-    Ok(bytemuck::cast_slice(&sums)[..out.count()].to_vec())
+    let mut sums = gpu.read(&out.buffer).await?;
+    sums.truncate(out.count());
+    Ok(sums)
 }

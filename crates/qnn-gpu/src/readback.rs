@@ -70,6 +70,17 @@ impl Readback {
 
     /// Hands `take` the bytes of each part, after which the places can be used again.
     pub fn take(&self, gpu: &Gpu, mut take: impl FnMut(usize, &[u8])) -> Result<(), GpuError> {
+        (0..self.parts.len())
+            .try_for_each(|part| self.take_part(gpu, part, |bytes| take(part, bytes)))
+    }
+
+    /// Hands `take` the bytes of one part, whose place can be used again afterwards.
+    pub fn take_part(
+        &self,
+        gpu: &Gpu,
+        part: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<(), GpuError> {
         let lost = || {
             gpu.lost()
                 .unwrap_or_else(|| GpuError::Lost("its memory could not be read".into()))
@@ -77,12 +88,11 @@ impl Readback {
         if self.state().has_failed {
             return Err(lost());
         }
-        for (index, part) in self.parts.iter().enumerate() {
-            let bytes = part.get_mapped_range(..).map_err(|_| lost())?;
-            take(index, &bytes);
-            drop(bytes);
-            part.unmap();
-        }
+        let part = &self.parts[part];
+        let bytes = part.get_mapped_range(..).map_err(|_| lost())?;
+        take(&bytes);
+        drop(bytes);
+        part.unmap();
         Ok(())
     }
 
@@ -123,14 +133,19 @@ impl Gpu {
         .await;
     }
 
-    /// The bytes of a buffer, when all that was submitted is over.
-    pub(crate) async fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>, GpuError> {
+    /// The numbers of a buffer, when all that was submitted is over.
+    pub(crate) async fn read<T: bytemuck::Pod>(
+        &self,
+        buffer: &wgpu::Buffer,
+    ) -> Result<Vec<T>, GpuError> {
         let mut readback = Readback::new(self, &[buffer]);
         self.submit([], None, |encoder| readback.copy(encoder, &[buffer]));
         readback.begin();
         self.arrival(&readback).await;
-        let mut all = Vec::new();
-        readback.take(self, |_, bytes| all = bytes.to_vec())?;
-        self.lost().map_or(Ok(all), Err)
+        let mut numbers = Vec::new();
+        readback.take(self, |_, bytes| {
+            numbers = bytemuck::pod_collect_to_vec(bytes);
+        })?;
+        self.lost().map_or(Ok(numbers), Err)
     }
 }

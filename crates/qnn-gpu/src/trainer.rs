@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use qnn_core::bits::Encoding;
 use qnn_core::data::{CLASSES, TrainingData};
+use qnn_core::measure::ProductKernel;
 use qnn_core::quant::{PIXEL_STEP, Quantizer};
 use qnn_core::random::{Purpose, key, place};
 use qnn_core::spec::NetworkSpec;
@@ -13,9 +14,7 @@ use qnn_core::train::{Batch, Diverged, LayerState, Progress, StepMetrics, Traine
 
 use crate::device::{Gpu, GpuError};
 use crate::passes::{self, Floats, GpuDropout, NormBuffers, Pass, Planes, StepBuffers};
-use crate::products::{
-    ProductKernel, Side, Store, in_planes, product_of_floats, product_of_planes,
-};
+use crate::products::{Side, Store, in_planes, product_of_floats, product_of_planes};
 use crate::readback::Readback;
 
 /// Steps whose metrics the device keeps: as many may be under way.
@@ -72,36 +71,61 @@ pub enum TrainingError {
 }
 
 impl GpuTrainer {
-    /// Takes over from `trainer`, which must be between steps, for training on `data`.
-    pub async fn new(
+    /// Takes over from `trainer`, which must be between steps, for training on `data`. Neither is needed any more while the
+    /// device gets ready.
+    pub fn new(
         gpu: Rc<Gpu>,
         trainer: &Trainer,
         data: &TrainingData,
-    ) -> Result<GpuTrainer, GpuError> {
+    ) -> impl Future<Output = Result<GpuTrainer, GpuError>> + use<> {
+        let images = trainer.spec().batch_size.min(data.epoch_length());
         let device = gpu.clone();
-        let made = device
-            .checked("the network in training", || {
-                let layers = upload(&gpu, trainer)?;
-                let spec = trainer.spec().clone();
-                let images = spec.batch_size.min(data.epoch_length());
-                let plan = Plan::new(&gpu, &spec, trainer.inputs(), &layers, images)?;
-                Ok(GpuTrainer {
-                    metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
-                    gpu,
-                    key: key(spec.seed),
-                    spec,
-                    inputs: trainer.inputs(),
-                    progress: trainer.progress(),
-                    order: Vec::new(),
-                    layers,
-                    plan,
-                    told: trainer.step_count(),
-                    asked: None,
-                    download: None,
-                })
-            })
-            .await?;
-        device.lost().map_or(Ok(made), Err)
+        let (made, errors) = device.scoped(|| GpuTrainer::build(gpu, trainer, images));
+        async move {
+            let found = errors.found(&device, "the network in training").await;
+            device.lost().map_or(found, Err)?;
+            made
+        }
+    }
+
+    fn build(gpu: Rc<Gpu>, trainer: &Trainer, images: usize) -> Result<GpuTrainer, GpuError> {
+        let layers = upload(&gpu, trainer)?;
+        let spec = trainer.spec().clone();
+        let plan = Plan::new(&gpu, &spec, trainer.inputs(), &layers, images)?;
+        Ok(GpuTrainer {
+            metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
+            gpu,
+            key: key(spec.seed),
+            spec,
+            inputs: trainer.inputs(),
+            progress: trainer.progress(),
+            order: Vec::new(),
+            layers,
+            plan,
+            told: trainer.step_count(),
+            asked: None,
+            download: None,
+        })
+    }
+
+    /// Whether steps of `trainer` on `data` are those that this one was made for.
+    pub fn fits(&self, trainer: &Trainer, data: &TrainingData) -> bool {
+        let images = trainer.spec().batch_size.min(data.epoch_length());
+        self.spec == *trainer.spec()
+            && self.inputs == trainer.inputs()
+            && self.plan.images == images
+    }
+
+    /// Goes on from where `trainer` stands, which must be between steps and of the spec and the data that this one was made
+    /// for. What this one has learned is forgotten.
+    pub fn go_on_from(&mut self, trainer: &Trainer) {
+        let parts = trainer.state().flat_map(LayerState::parts);
+        for (part, numbers) in self.parts().zip(parts) {
+            self.gpu.write(part, bytemuck::cast_slice(numbers));
+        }
+        self.progress = trainer.progress();
+        self.order.clear();
+        self.told = trainer.step_count();
     }
 
     /// Steps begun, those under way among them.
@@ -178,8 +202,8 @@ impl GpuTrainer {
         }
         let (mut numbers, mut failed): (Vec<[f32; 2]>, _) = (Vec::new(), NOT_FAILED);
         self.metrics.take(&self.gpu, |index, bytes| match index {
-            0 => numbers = bytemuck::cast_slice(bytes).to_vec(),
-            _ => failed = bytemuck::cast_slice(bytes)[0],
+            0 => numbers = bytemuck::pod_collect_to_vec(bytes),
+            _ => failed = bytemuck::pod_read_unaligned(&bytes[..4]),
         })?;
         let images = self.plan.images;
         let metrics = (self.told..last).map(|step| {
@@ -195,6 +219,8 @@ impl GpuTrainer {
         self.told = last;
         self.asked = None;
         if failed != NOT_FAILED {
+            // The steps after it do nothing.
+            self.told = self.step_count();
             return Err(self.diverged(failed).into());
         }
         // Those of the steps since, also if nobody trains on.
@@ -244,18 +270,30 @@ impl GpuTrainer {
         let Some(download) = self.download.take_if(over) else {
             return Ok(false);
         };
-        let mut parts = Vec::new();
-        download
-            .readback
-            .take(&self.gpu, |_, bytes| parts.push(bytes.to_vec()))?;
-        let mut parts = parts.into_iter();
+        // Part by part: all of a large network at once would not fit the memory of a browser's tab.
+        let (mut index, mut outcome) = (0, Ok(()));
         trainer.take_up(download.progress, |_, state| {
-            for (part, bytes) in state.parts().zip(&mut parts) {
-                let numbers: &[f32] = bytemuck::cast_slice(&bytes);
-                part.copy_from_slice(&numbers[..part.len()]);
+            for part in state.parts() {
+                let taken = download.readback.take_part(&self.gpu, index, |bytes| {
+                    let bytes = &bytes[..size_of_val(part)];
+                    bytemuck::cast_slice_mut(part).copy_from_slice(bytes);
+                });
+                outcome = outcome.clone().and(taken);
+                index += 1;
             }
         });
+        outcome?;
         Ok(true)
+    }
+
+    /// Waits for all steps; their metrics.
+    pub async fn settle(&mut self) -> Result<Vec<StepMetrics>, TrainingError> {
+        let mut metrics = Vec::new();
+        while self.asked.is_some() {
+            self.gpu.arrival(&self.metrics).await;
+            metrics.extend(self.take_metrics()?);
+        }
+        Ok(metrics)
     }
 
     /// Waits for all steps and for what they have taught, and writes it into `trainer`.
@@ -263,11 +301,7 @@ impl GpuTrainer {
         &mut self,
         trainer: &mut Trainer,
     ) -> Result<Vec<StepMetrics>, TrainingError> {
-        let mut metrics = Vec::new();
-        while self.asked.is_some() {
-            self.gpu.arrival(&self.metrics).await;
-            metrics.extend(self.take_metrics()?);
-        }
+        let metrics = self.settle().await?;
         // One that is under way may be of earlier steps.
         self.download = None;
         self.begin_download();

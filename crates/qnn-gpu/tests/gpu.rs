@@ -8,12 +8,12 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use qnn_core::bits::Encoding;
 use qnn_core::data::{DataSet, TrainingData};
-use qnn_core::measure::values;
+use qnn_core::measure::{ProductKernel, values};
 use qnn_core::spec::{Bits, Levels, Loss, NetworkSpec, Normalization, Optimizer, Rounding};
 use qnn_core::train::{StepMetrics, Trainer};
 use qnn_gpu::{
-    Gpu, GpuError, GpuNetwork, GpuTrainer, MOST_STEPS, ProductKernel, Request, TrainingError,
-    float_product, float_tiles, integer_product, plane_tiles,
+    Gpu, GpuError, GpuNetwork, GpuTrainer, MOST_STEPS, Request, TrainingError, float_product,
+    float_tiles, integer_product, plane_tiles,
 };
 
 #[cfg(target_arch = "wasm32")]

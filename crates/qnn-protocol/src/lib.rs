@@ -4,7 +4,9 @@
 pub use qnn_core::cost;
 pub use qnn_core::kernels::{Choice, Method};
 pub use qnn_core::layers::ProductKind;
-pub use qnn_core::measure::Subject;
+pub use qnn_core::measure::{
+    GpuReport, ProductKernel, Subject, Summary, TrainingSpeed, Trial, TrialReport,
+};
 pub use qnn_core::spec;
 pub use qnn_core::tune;
 
@@ -40,6 +42,14 @@ pub enum ToEngine {
     },
     /// Takes this kernel for all products of integers that it can compute; `None` takes the fastest for each.
     ForceKernel { method: Option<Method> },
+    /// Trains on the GPU, or on the processor again; what was learned stays. Answered by `Backend`, and by `Gpu` where the
+    /// GPU was not there any more.
+    UseGpu { wanted: bool },
+    /// Compares the GPU's kernels as the paper does, beside whatever else is done; answered by `Comparing` and then by
+    /// `Compared`.
+    CompareGpu,
+    /// Ends that.
+    CancelComparison,
     /// Asks for the names of all kernels; answered by `Kernels`.
     ListKernels,
     /// Times something once more, for `milliseconds` or more; answered by `Measured`.
@@ -92,6 +102,22 @@ pub enum FromEngine {
     SpecRefused { message: String, spec: NetworkSpec },
     /// The kernel asked for needs more memory than there is, and the others stay in use. A sentence for the visitor.
     KernelRefused { message: String },
+    /// What GPU there is; sent once it is known, and when that changes.
+    Gpu { state: GpuState },
+    /// What trains the network. Sent when that changes; unasked for, with a sentence for the visitor.
+    Backend {
+        /// Whether the network is to train on the GPU: until it does, it trains on the processor.
+        wants_gpu: bool,
+        on_gpu: bool,
+        message: Option<String>,
+    },
+    /// How far the comparison is, 0 to 1.
+    Comparing { what: String, fraction: f32 },
+    /// The comparison is over: `None` where it was cancelled; or, in a sentence for the visitor, why it cannot be.
+    Compared {
+        report: Option<GpuReport>,
+        problem: Option<String>,
+    },
     /// A network stands at `step`: new (0), restored, or paused.
     State {
         training: bool,
@@ -136,6 +162,36 @@ pub enum FromEngine {
         /// Multiply-accumulates of a run, where it is a product.
         macs: f64,
     },
+}
+
+/// The GPU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum GpuState {
+    /// The browser has no WebGPU here: only pages from secure addresses have.
+    NotSecure,
+    /// The browser has no WebGPU, or it is switched off.
+    NoWebGpu,
+    /// The browser has WebGPU and no adapter for it: there is none, or it is blocked. With the reason.
+    NoAdapter { reason: String },
+    Present {
+        adapter: String,
+        /// Whether it is a program on the processor, which is slower than the engine itself.
+        is_software: bool,
+        /// Known after the race of tiles, which a software adapter is spared.
+        speeds: Option<GpuSpeeds>,
+    },
+}
+
+/// What the GPU's products were measured to do, in 10^9 multiply-accumulates a second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuSpeeds {
+    /// Of signs in bit planes, and of floats in tiles.
+    pub planes: f64,
+    pub floats: f64,
+    /// Of the same inner loops where nothing is fetched.
+    pub limits: [f64; 2],
 }
 
 /// What is known of the data in use.

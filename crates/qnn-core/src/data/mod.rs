@@ -48,6 +48,16 @@ impl Images {
         self.width * self.height
     }
 
+    /// The first `count` of them, or all where there are no more.
+    pub fn first(&self, count: usize) -> Images {
+        let count = count.min(self.len());
+        Images {
+            pixels: self.pixels_of(0..count).to_vec(),
+            labels: self.labels[..count].to_vec(),
+            ..*self
+        }
+    }
+
     /// The pixels of the images of `range`, `[range, height, width]`.
     pub fn pixels_of(&self, range: Range<usize>) -> &[u8] {
         &self.pixels[range.start * self.image_size()..range.end * self.image_size()]

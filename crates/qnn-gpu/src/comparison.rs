@@ -1,0 +1,255 @@
+//! The paper's comparison on an adapter: a large product of signs, and a whole network, by each kernel.
+
+use std::num::NonZero;
+
+use qnn_core::bits::Encoding;
+use qnn_core::data::{CLASSES, Images, TrainingData};
+use qnn_core::loss::argmax;
+use qnn_core::measure::{KernelTimes, ProductKernel, Trial, TrialReport, noise};
+use qnn_core::packed::PackedNetwork;
+
+use crate::device::{Gpu, GpuError};
+use crate::network::GpuNetwork;
+use crate::passes::{Floats, Pass, Planes};
+use crate::products::{Side, Store, product_of_floats, product_of_planes};
+use crate::race::Race;
+use crate::timer::{Now, Timer};
+use crate::trainer::{GpuTrainer, TrainingError};
+
+/// The side of the paper's product, and the test images of MNIST.
+pub const PAPER_SIDE: usize = 8192;
+pub const PAPER_IMAGES: usize = 10_000;
+
+/// Rows of a piece of a large product, whose operands and sums are buffers of their own.
+const PIECE_ROWS: usize = 2048;
+/// Images of a submission at most.
+const MOST_IMAGES: usize = 1024;
+/// What the floats of a submission may take in tiles, in seconds. Without them they take several times as long, and a driver
+/// gives up a device that does not answer for two seconds.
+const SUBMISSION: f64 = 0.1;
+/// What the floats of a trial may take in tiles, in seconds, for it to be of the paper's size.
+const PATIENCE: f64 = 2.5;
+
+/// What is said on the way: the share that is done, 0 to 1.
+pub type Progress<'a> = &'a dyn Fn(f32);
+
+impl Race {
+    /// Multiply-accumulates of floats in so many seconds.
+    fn float_macs(&self, seconds: f64) -> f64 {
+        self.floats[0].giga_macs * 1e9 * seconds
+    }
+
+    /// The largest side of a product, up to the paper's, that does not take too long here.
+    pub fn side(&self) -> usize {
+        let takes_too_long = |side: usize| (side as f64).powi(3) > self.float_macs(PATIENCE);
+        let mut side = PAPER_SIDE;
+        while side > 512 && takes_too_long(side) {
+            side /= 2;
+        }
+        side
+    }
+
+    /// The most images, up to the paper's, for a network of so many weights that do not take too long here.
+    pub fn images(&self, weights: usize) -> usize {
+        let images = self.float_macs(PATIENCE) / weights as f64;
+        (images as usize / 100 * 100).clamp(100, PAPER_IMAGES)
+    }
+}
+
+/// Times the product of two matrices of signs, `[side, side]`, by every kernel in turn, for `rounds`.
+pub async fn compare_products(
+    gpu: &Gpu,
+    race: &Race,
+    side: NonZero<usize>,
+    rounds: usize,
+    now: Now<'_>,
+    progress: Progress<'_>,
+) -> Result<TrialReport, GpuError> {
+    let side = side.get();
+    let product = Product::new(gpu, side).await?;
+    let timer = Timer::new(gpu, now);
+    let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
+    let mut packing = Vec::new();
+    // What a round finds of the sums: they are whole numbers, and the same ones by whatever kernel.
+    let mut agree = true;
+    for round in 0..=rounds {
+        let mut sums = None;
+        for (index, times) in kernels.iter_mut().enumerate() {
+            let done = round * ProductKernel::ALL.len() + index;
+            progress(done as f32 / ((rounds + 1) * ProductKernel::ALL.len()) as f32);
+            let passes = product.passes(gpu, times.kernel);
+            let macs = (side as f64).powi(3) / passes.len() as f64;
+            let pieces = ((race.float_macs(SUBMISSION) / macs) as usize).max(1);
+            let submissions = passes.len().div_ceil(pieces);
+            let milliseconds = timer.time(|writes| {
+                for (index, passes) in passes.chunks(pieces).enumerate() {
+                    let writes = writes(index == 0, index + 1 == submissions);
+                    gpu.submit(passes, writes, |_| ());
+                }
+            });
+            let milliseconds = milliseconds.await?;
+            if round > 0 {
+                times.milliseconds.push(milliseconds);
+                continue;
+            }
+            // The round that warms up is the one that looks at the sums, too.
+            let found = gpu.read::<f32>(&product.sums[0].buffer).await?;
+            agree &= *sums.get_or_insert_with(|| found.clone()) == found;
+        }
+        if round > 0 {
+            packing.push(timer.time_repeated(&product.pack).await?);
+        }
+    }
+    Ok(TrialReport {
+        trial: Trial::Product { side },
+        kernels: kernels.into(),
+        packing: Some(packing),
+        agree,
+    })
+}
+
+/// A large product in pieces.
+struct Product {
+    planes: [Vec<Planes>; 2],
+    floats: [Vec<Floats>; 2],
+    units: wgpu::Buffer,
+    /// Piece by piece, those of a row after the other.
+    sums: Vec<Floats>,
+    pack: Vec<Pass>,
+}
+
+impl Product {
+    async fn new(gpu: &Gpu, side: usize) -> Result<Product, GpuError> {
+        let mut product = Product {
+            planes: Default::default(),
+            floats: Default::default(),
+            units: gpu.filled("units", &[1.0f32; PIECE_ROWS])?,
+            sums: Vec::new(),
+            pack: Vec::new(),
+        };
+        let pieces = || (0..side).step_by(PIECE_ROWS);
+        let rows_of = |first: usize| PIECE_ROWS.min(side - first);
+        for (operand, first) in [0, 1]
+            .into_iter()
+            .flat_map(|of| pieces().map(move |p| (of, p)))
+        {
+            let rows = rows_of(first);
+            // A piece at a time, so that others get their turn in between.
+            let made = gpu.checked("the operands of the product", || {
+                let seed = (2 * first + operand) as u32;
+                let sign = |bits: u32| if bits >> 31 == 0 { 1.0f32 } else { -1.0 };
+                let signs: Vec<f32> = noise(rows * side, seed).map(sign).collect();
+                let floats = Floats::of(gpu, "signs as floats", side, &signs)?;
+                let planes = Planes::new(gpu, "signs", Encoding::Sign, rows, side)?;
+                let pack: Vec<Pass> = planes.pack(gpu, &floats, false, Encoding::Sign).collect();
+                gpu.submit(&pack, None, |_| ());
+                Ok((floats, planes, pack))
+            });
+            let (floats, planes, pack) = made.await?;
+            product.floats[operand].push(floats);
+            product.planes[operand].push(planes);
+            product.pack.extend(pack);
+        }
+        let made = gpu.checked("the sums of the product", || {
+            let shapes = pieces().flat_map(|row| pieces().map(move |column| (row, column)));
+            let sums =
+                shapes.map(|(row, column)| Floats::new(gpu, "sums", rows_of(row), rows_of(column)));
+            sums.collect()
+        });
+        product.sums = made.await?;
+        Ok(product)
+    }
+
+    /// Those of all pieces.
+    fn passes(&self, gpu: &Gpu, kernel: ProductKernel) -> Vec<Pass> {
+        let columns = self.planes[1].len();
+        let pieces = self.sums.iter().enumerate().map(|(index, out)| {
+            let (row, column) = (index / columns, index % columns);
+            if kernel == ProductKernel::Planes {
+                let (a, b) = (&self.planes[0][row], &self.planes[1][column]);
+                let units = [&self.units; 2];
+                return product_of_planes(gpu, a, b, Store::Numbers { units, out });
+            }
+            let side = |numbers| Side {
+                numbers,
+                is_transposed: false,
+                units: &self.units,
+            };
+            let (a, b) = (&self.floats[0][row], &self.floats[1][column]);
+            product_of_floats(gpu, kernel, side(a), side(b), out)
+        });
+        pieces.collect()
+    }
+}
+
+/// Images a second that training on the device goes through, in so many steps.
+pub async fn training_speed(
+    trainer: &mut GpuTrainer,
+    data: &TrainingData,
+    steps: u32,
+    now: Now<'_>,
+) -> Result<f64, TrainingError> {
+    trainer.settle().await?;
+    let begun = now();
+    let mut images = 0;
+    for step in 1..=steps {
+        trainer.step(data);
+        if !trainer.has_room() || step == steps {
+            let metrics = trainer.settle().await?;
+            images += metrics.iter().map(|metrics| metrics.images).sum::<usize>();
+        }
+    }
+    Ok(images as f64 * 1000.0 / (now() - begun))
+}
+
+/// Times the answers of a network of 1 bit to images by every kernel in turn, for `rounds`, and marks them.
+pub async fn compare_networks(
+    gpu: &Gpu,
+    race: &Race,
+    network: &PackedNetwork,
+    images: &Images,
+    rounds: usize,
+    now: Now<'_>,
+    progress: Progress<'_>,
+) -> Result<TrialReport, GpuError> {
+    let units = network.layers().iter().map(|layer| layer.weights().rows());
+    let layers: Vec<usize> = [network.inputs()].into_iter().chain(units).collect();
+    let weights: usize = layers.windows(2).map(|pair| pair[0] * pair[1]).sum();
+    let at_a_time = race.float_macs(SUBMISSION) as usize / weights;
+    let at_a_time = (at_a_time / 64 * 64).clamp(64, MOST_IMAGES);
+    let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
+    let mut networks = Vec::new();
+    for kernel in ProductKernel::ALL {
+        networks.push(GpuNetwork::new(gpu, network, at_a_time, kernel).await?);
+    }
+    let mut all_answers: Option<Vec<usize>> = None;
+    let mut agree = true;
+    for round in 0..=rounds {
+        for (index, (times, network)) in kernels.iter_mut().zip(&networks).enumerate() {
+            let done = round * ProductKernel::ALL.len() + index;
+            progress(done as f32 / ((rounds + 1) * ProductKernel::ALL.len()) as f32);
+            let (logits, milliseconds) = network.timed_logits(gpu, &images.pixels, now).await?;
+            if round > 0 {
+                times.milliseconds.push(milliseconds);
+                continue;
+            }
+            let answers: Vec<usize> = logits.chunks(CLASSES).map(argmax).collect();
+            let pairs = answers.iter().zip(&images.labels);
+            times.correct = Some(
+                pairs
+                    .filter(|(answer, label)| **answer == usize::from(**label))
+                    .count(),
+            );
+            agree &= *all_answers.get_or_insert_with(|| answers.clone()) == answers;
+        }
+    }
+    Ok(TrialReport {
+        trial: Trial::Network {
+            layers,
+            images: images.len(),
+        },
+        kernels: kernels.into(),
+        packing: None,
+        agree,
+    })
+}
