@@ -70,16 +70,21 @@ pub async fn compare_products(
     let timer = Timer::new(gpu, now);
     let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
     let mut packing = Vec::new();
-    // What a round finds of the sums: they are whole numbers, and the same ones by whatever kernel.
-    let mut agree = true;
-    for round in 0..=rounds {
-        let mut sums = None;
-        for (index, times) in kernels.iter_mut().enumerate() {
-            let done = round * ProductKernel::ALL.len() + index;
-            progress(done as f32 / ((rounds + 1) * ProductKernel::ALL.len()) as f32);
-            let passes = product.passes(gpu, times.kernel);
-            let macs = (side as f64).powi(3) / passes.len() as f64;
-            let pieces = ((race.float_macs(SUBMISSION) / macs) as usize).max(1);
+    // The sums are whole numbers, and the same ones by whatever kernel.
+    let (mut sums, mut agree) = (None, true);
+    let runs = kernels.len() * rounds;
+    let passes = ProductKernel::ALL.map(|kernel| product.passes(gpu, kernel));
+    let macs = (side as f64).powi(3) / product.sums.len() as f64;
+    let pieces = ((race.float_macs(SUBMISSION) / macs) as usize).max(1);
+    for round in 0..rounds {
+        for (index, (times, passes)) in kernels.iter_mut().zip(&passes).enumerate() {
+            progress((round * ProductKernel::ALL.len() + index) as f32 / runs as f32);
+            if round == 0 {
+                // To warm up, and to see whether it finds what the others find.
+                gpu.submit(&passes[..1], None, |_| ());
+                let found = gpu.read::<f32>(&product.sums[0].buffer).await?;
+                agree &= *sums.get_or_insert_with(|| found.clone()) == found;
+            }
             let submissions = passes.len().div_ceil(pieces);
             let milliseconds = timer.time(|writes| {
                 for (index, passes) in passes.chunks(pieces).enumerate() {
@@ -87,18 +92,9 @@ pub async fn compare_products(
                     gpu.submit(passes, writes, |_| ());
                 }
             });
-            let milliseconds = milliseconds.await?;
-            if round > 0 {
-                times.milliseconds.push(milliseconds);
-                continue;
-            }
-            // The round that warms up is the one that looks at the sums, too.
-            let found = gpu.read::<f32>(&product.sums[0].buffer).await?;
-            agree &= *sums.get_or_insert_with(|| found.clone()) == found;
+            times.milliseconds.push(milliseconds.await?);
         }
-        if round > 0 {
-            packing.push(timer.time_repeated(&product.pack).await?);
-        }
+        packing.push(timer.time_repeated(&product.pack).await?);
     }
     Ok(TrialReport {
         trial: Trial::Product { side },
@@ -224,23 +220,23 @@ pub async fn compare_networks(
     }
     let mut all_answers: Option<Vec<usize>> = None;
     let mut agree = true;
-    for round in 0..=rounds {
+    let runs = kernels.len() * rounds;
+    for round in 0..rounds {
         for (index, (times, network)) in kernels.iter_mut().zip(&networks).enumerate() {
-            let done = round * ProductKernel::ALL.len() + index;
-            progress(done as f32 / ((rounds + 1) * ProductKernel::ALL.len()) as f32);
-            let (logits, milliseconds) = network.timed_logits(gpu, &images.pixels, now).await?;
-            if round > 0 {
-                times.milliseconds.push(milliseconds);
-                continue;
+            progress((round * ProductKernel::ALL.len() + index) as f32 / runs as f32);
+            if round == 0 {
+                // To warm up.
+                network.logits(gpu, images.pixels_of(0..1)).await?;
             }
-            let answers: Vec<usize> = logits.chunks(CLASSES).map(argmax).collect();
-            let pairs = answers.iter().zip(&images.labels);
-            times.correct = Some(
-                pairs
-                    .filter(|(answer, label)| **answer == usize::from(**label))
-                    .count(),
-            );
-            agree &= *all_answers.get_or_insert_with(|| answers.clone()) == answers;
+            let (logits, milliseconds) = network.timed_logits(gpu, &images.pixels, now).await?;
+            times.milliseconds.push(milliseconds);
+            if round == 0 {
+                let answers: Vec<usize> = logits.chunks(CLASSES).map(argmax).collect();
+                let pairs = answers.iter().zip(&images.labels);
+                let is_right = |(answer, label): &(&usize, &u8)| **answer == usize::from(**label);
+                times.correct = Some(pairs.filter(is_right).count());
+                agree &= *all_answers.get_or_insert_with(|| answers.clone()) == answers;
+            }
         }
     }
     Ok(TrialReport {
