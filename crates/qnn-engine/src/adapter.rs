@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use js_sys::Reflect;
+use js_sys::{Function, Object, Promise, Reflect};
 use qnn_core::data::{DataSet, TrainingData};
 use qnn_core::measure::{GpuReport, TrainingSpeed};
 use qnn_core::spec::{Bits, NetworkSpec};
@@ -12,6 +12,8 @@ use qnn_core::threads;
 use qnn_core::train::Trainer;
 use qnn_gpu::{Gpu, GpuTrainer, Race, Request, compare_networks, compare_products, training_speed};
 use qnn_protocol::GpuState;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::{Slices, now};
 
@@ -27,12 +29,12 @@ const PROCESSOR_TIME: f64 = 500.0;
 /// processor that trains.
 pub async fn open(is_wanted: bool) -> Result<(Rc<Gpu>, Option<Race>), GpuState> {
     let global = js_sys::global();
-    let has = |object: &js_sys::Object, name: &str| {
-        Reflect::get(object, &name.into()).is_ok_and(|value| value.is_truthy())
-    };
+    let is_secure = Reflect::get(&global, &"isSecureContext".into());
+    let is_secure = is_secure.is_ok_and(|is_secure| is_secure.is_truthy());
     let navigator = Reflect::get(&global, &"navigator".into()).unwrap_or_default();
-    if !has(&navigator.into(), "gpu") {
-        return Err(if has(&global, "isSecureContext") {
+    let web_gpu = Reflect::get(&navigator, &"gpu".into()).unwrap_or_default();
+    if !web_gpu.is_truthy() {
+        return Err(if is_secure {
             GpuState::NoWebGpu
         } else {
             GpuState::NotSecure
@@ -41,12 +43,40 @@ pub async fn open(is_wanted: bool) -> Result<(Rc<Gpu>, Option<Race>), GpuState> 
     let no_adapter = |error: qnn_gpu::GpuError| GpuState::NoAdapter {
         reason: error.to_string(),
     };
-    let gpu = Rc::new(Gpu::open(Request::default()).await.map_err(no_adapter)?);
+    let request = Request {
+        name: name(&web_gpu).await.ok(),
+        ..Request::default()
+    };
+    let gpu = Rc::new(Gpu::open(request).await.map_err(no_adapter)?);
     if gpu.is_software() && !is_wanted {
         return Ok((gpu, None));
     }
     let race = gpu.race(&now).await.map_err(no_adapter)?;
     Ok((gpu, Some(race)))
+}
+
+/// What the browser tells of the adapter that we get: its maker and its kind, and seldom more.
+async fn name(web_gpu: &JsValue) -> Result<String, JsValue> {
+    let options = Object::new();
+    Reflect::set(
+        &options,
+        &"powerPreference".into(),
+        &"high-performance".into(),
+    )?;
+    let ask: Function = Reflect::get(web_gpu, &"requestAdapter".into())?.dyn_into()?;
+    let asked: Promise = ask.call1(web_gpu, &options)?.dyn_into()?;
+    let adapter = JsFuture::from(asked).await?;
+    let info = Reflect::get(&adapter, &"info".into())?;
+    let part = |name: &str| Reflect::get(&info, &name.into()).ok()?.as_string();
+    let parts = ["vendor", "architecture", "device", "description"].into_iter();
+    let parts: Vec<String> = parts
+        .filter_map(part)
+        .filter(|part| !part.is_empty())
+        .collect();
+    if parts.is_empty() {
+        return Err(JsValue::NULL);
+    }
+    Ok(parts.join(", "))
 }
 
 /// Compares the GPU's kernels as the paper does, and training on it with the processor's, on `data` or on digits that are

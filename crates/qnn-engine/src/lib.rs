@@ -4,6 +4,8 @@
 
 mod adapter;
 mod gpu;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod gpu_tests;
 mod load;
 mod session;
 

@@ -712,6 +712,12 @@ impl Session {
         }
     }
 
+    /// Steps of which all that was learned is here.
+    #[cfg(test)]
+    pub fn trained_steps(&self) -> u32 {
+        self.trainer.as_ref().map_or(0, Trainer::step_count)
+    }
+
     /// The GPU's share of the work, to be called before every [`work`](Self::work) by the thread that opened it: what has come
     /// from there is taken, and it is kept busy.
     pub fn turn_to_gpu(&mut self, time: f64) -> Pace {

@@ -30,8 +30,10 @@ pub enum GpuError {
 }
 
 /// What is asked of an adapter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
+    /// What the adapter is called, where whoever asks knows better than wgpu: in a browser that tells nothing.
+    pub name: Option<String>,
     /// The least that the standard allows, in the place of all that the adapter has: for tests.
     pub smallest_limits: bool,
 }
@@ -41,6 +43,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    name: Option<String>,
     lost: Arc<Mutex<Option<String>>>,
     pipelines: RefCell<HashMap<String, wgpu::ComputePipeline>>,
     chosen: RefCell<crate::products::Tiles>,
@@ -152,6 +155,7 @@ impl Gpu {
             device,
             queue,
             info,
+            name: request.name,
             lost,
             pipelines: RefCell::default(),
             chosen: RefCell::default(),
@@ -160,6 +164,9 @@ impl Gpu {
 
     /// The adapter's name, as its driver gives it.
     pub fn name(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
         let info = &self.info;
         let parts = [&info.name, &info.driver, &info.driver_info];
         let parts: Vec<&str> = parts

@@ -433,6 +433,7 @@ gpu_test!(
     {
         let gpu = open(Request {
             smallest_limits: true,
+            ..Request::default()
         })
         .await;
         let data = digits();

@@ -24,6 +24,7 @@ use crate::draw_pad::{DrawPad, Strokes};
 use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::figures::{Figures, Run, WeightSize};
 use crate::format;
+use crate::gpu::{Gpu, YourGpu};
 use crate::history::{Evaluation, History};
 use crate::kernels::{EngineKernels, Kernels};
 use crate::test_strip::{Strip, TestStrip};
@@ -59,6 +60,9 @@ pub enum Message {
     Drag(bool),
     Draw(Strokes),
     ForceKernel(Option<Method>),
+    UseGpu(bool),
+    CompareGpu,
+    CancelComparison,
     DismissAlert,
 }
 
@@ -94,6 +98,9 @@ pub struct App {
 
     /// Known after the first race.
     kernels: Option<EngineKernels>,
+    gpu: Gpu,
+    /// Whether training is to go on when the comparison of the GPU's kernels is over.
+    resumes: bool,
     form: Form,
     /// Whether training is wanted.
     training: bool,
@@ -155,6 +162,8 @@ impl Component for App {
             heard_at: 0.0,
             _watch: Interval::new(5_000, watch),
             kernels: None,
+            gpu: Gpu::default(),
+            resumes: false,
             form: Form::of(NetworkSpec::default()),
             training: !paused,
             source: DataSource::Procedural,
@@ -265,6 +274,21 @@ impl Component for App {
                 }
                 self.tell(&ToEngine::ForceKernel { method });
             }
+            Message::UseGpu(wanted) => {
+                self.alert = None;
+                self.tell(&ToEngine::UseGpu { wanted });
+            }
+            Message::CompareGpu => {
+                self.alert = None;
+                self.resumes = self.training;
+                if self.training {
+                    self.training = false;
+                    self.tell(&ToEngine::Pause);
+                }
+                self.gpu.comparing = Some(("Getting ready.".into(), 0.0));
+                self.tell(&ToEngine::CompareGpu);
+            }
+            Message::CancelComparison => self.tell(&ToEngine::CancelComparison),
             Message::DismissAlert => self.alert = None,
         }
         true
@@ -366,6 +390,7 @@ impl Component for App {
                             />
                         </Settings>
                     </section>
+                    <YourGpu gpu={self.gpu.clone()} dispatch={dispatch.clone()} />
                 </main>
                 <footer>
                     <p>
@@ -386,6 +411,12 @@ impl App {
     fn start_engine(&mut self) {
         self.threads = None;
         self.engine_trains = false;
+        // What the old one knew of the GPU is gone with it, but for what it measured.
+        self.gpu = Gpu {
+            report: self.gpu.report.take(),
+            ..Gpu::default()
+        };
+        self.training |= std::mem::take(&mut self.resumes);
         self.fruitless_starts += 1;
         // The old worker ends before the new one begins.
         self.engine = None;
@@ -578,6 +609,41 @@ impl App {
                     && let Some(answer) = &self.answer
                 {
                     self.announcement = format!("It reads a {}.", answer.answer);
+                }
+            }
+            FromEngine::Gpu { state } => self.gpu.state = Some(state),
+            FromEngine::Backend {
+                wants_gpu,
+                on_gpu,
+                message,
+            } => {
+                if self.gpu.is_in_use != on_gpu {
+                    self.say(format!(
+                        "The network trains on the {}.",
+                        if on_gpu { "GPU" } else { "processor" }
+                    ));
+                }
+                self.gpu.is_wanted = wants_gpu;
+                self.gpu.is_in_use = on_gpu;
+                if message.is_some() {
+                    self.alert = message;
+                }
+            }
+            FromEngine::Comparing { what, fraction } => {
+                self.gpu.comparing = Some((what, fraction));
+            }
+            FromEngine::Compared { report, problem } => {
+                self.gpu.comparing = None;
+                if let Some(report) = report {
+                    self.gpu.report = Some(Rc::new(report));
+                    self.announcement = "The comparison of the GPU's kernels is over.".into();
+                }
+                if problem.is_some() {
+                    self.alert = problem;
+                }
+                if std::mem::take(&mut self.resumes) && !self.training {
+                    self.training = true;
+                    self.tell(&ToEngine::Train);
                 }
             }
             // Checkpoints come apart from the messages, and benchmarks are never asked for.

@@ -9,6 +9,7 @@ mod draw_pad;
 mod engine;
 mod figures;
 mod format;
+mod gpu;
 mod history;
 mod kernels;
 mod pixels;
