@@ -25,9 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{data_set, files};
 
-/// Hidden layers of the paper's network, and of those that are trained.
-const PAPER: [usize; 3] = [4096; 3];
-const TRAINED: [[usize; 3]; 2] = [[512; 3], PAPER];
+/// Units of the three hidden layers of a small network, whose training is timed beside that of the paper's.
+const SMALL: usize = 512;
 const BATCH_SIZE: usize = 100;
 /// Milliseconds that the processor's training is timed for.
 const PROCESSOR_TIME: f64 = 2000.0;
@@ -48,6 +47,9 @@ pub struct GpuBench {
     /// Test images to answer; all that do not take too long by default.
     #[arg(long, requires = "gpu")]
     images: Option<usize>,
+    /// Units of each of the network's three hidden layers; the paper's has 4096.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..=4096), requires = "gpu")]
+    units: u16,
     /// Steps that the network is trained for.
     #[arg(long, default_value_t = 100, requires = "gpu")]
     steps: u32,
@@ -114,7 +116,8 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
     let product = compare_products(&gpu, &race, side, rounds, &now, &progress).await?;
 
     let data = data_set(arguments.data.as_deref(), 1)?;
-    let spec = spec(&PAPER);
+    let units = usize::from(arguments.units);
+    let spec = spec(units);
     bar.set_prefix("training of the network");
     let mut trainer = Trainer::new(spec, data.test.image_size())?;
     for step in 0..arguments.steps {
@@ -130,9 +133,9 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
     let network = compare_networks(&gpu, &race, &network, &images, rounds, &now, &progress).await?;
 
     let mut training = Vec::new();
-    for hidden in TRAINED {
-        bar.set_prefix(format!("training of 3 x {}", hidden[0]));
-        training.push(speed(&gpu, &hidden, &data, rounds, &now).await?);
+    for units in [SMALL.min(units), units] {
+        bar.set_prefix(format!("training of 3 x {units}"));
+        training.push(speed(&gpu, units, &data, rounds, &now).await?);
     }
     bar.finish_and_clear();
     Ok(GpuReport {
@@ -145,9 +148,23 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
     })
 }
 
-fn spec(hidden: &[usize]) -> NetworkSpec {
+/// A network on the GPU, trained as far as `trainer`; what it runs on is said on standard error.
+pub async fn trainer(trainer: &Trainer, data: &TrainingData) -> Result<GpuTrainer> {
+    let gpu = Rc::new(Gpu::open(Request::default()).await?);
+    let begun = Instant::now();
+    gpu.race(&|| begun.elapsed().as_secs_f64() * 1e3).await?;
+    let kind = if gpu.is_software() {
+        ", a program on the processor"
+    } else {
+        ""
+    };
+    eprintln!("Training on {}{kind}.", gpu.name());
+    Ok(GpuTrainer::new(gpu, trainer, data).await?)
+}
+
+fn spec(units: usize) -> NetworkSpec {
     NetworkSpec {
-        hidden: hidden.into(),
+        hidden: vec![units; 3],
         gradient_bits: Bits::ALL[5],
         batch_size: BATCH_SIZE,
         ..NetworkSpec::default()
@@ -156,12 +173,13 @@ fn spec(hidden: &[usize]) -> NetworkSpec {
 
 async fn speed(
     gpu: &Rc<Gpu>,
-    hidden: &[usize],
+    units: usize,
     data: &DataSet,
     rounds: usize,
     now: &dyn Fn() -> f64,
 ) -> Result<TrainingSpeed> {
-    let spec = spec(hidden);
+    let spec = spec(units);
+    let hidden = spec.hidden.clone();
     let subject = Subject::Step { spec: spec.clone() };
     let mut operation = subject.prepare(Choice::default())?;
     team(|| operation.run());
@@ -183,7 +201,7 @@ async fn speed(
         speeds.push(training_speed(&mut trainer, data, steps, now).await?);
     }
     Ok(TrainingSpeed {
-        hidden: hidden.into(),
+        hidden,
         batch_size: BATCH_SIZE,
         gpu: Summary::of(speeds).median,
         processor: Summary::of(vec![BATCH_SIZE as f64 * 1e3 / milliseconds]).median,

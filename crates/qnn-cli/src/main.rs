@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bench::{Bench, bench};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use qnn_core::cost::weight_bytes;
 use qnn_core::data::{CLASSES, DataSet, Images, TrainingData};
 use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
-use qnn_core::train::Trainer;
+use qnn_core::train::{StepMetrics, Trainer};
+use qnn_gpu::GpuTrainer;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reproduce::{Reproduce, reproduce};
 use serde::Serialize;
@@ -84,8 +85,18 @@ struct Train {
     /// Goes on from a network that was kept, with its settings, on the same data.
     #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
     resume: Option<PathBuf>,
+    /// What trains. The same steps either way, but for how floats are rounded.
+    #[arg(long, value_enum, default_value_t = Backend::Processor)]
+    backend: Backend,
     #[command(flatten)]
     output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    Processor,
+    /// Through Vulkan, Metal or DX12.
+    Gpu,
 }
 
 #[derive(Args)]
@@ -192,9 +203,14 @@ fn train(arguments: Train) -> Result<()> {
     check_size(&trainer, &data)?;
     check_size(&trainer, tested)?;
 
+    let mut on_gpu = match arguments.backend {
+        Backend::Processor => None,
+        Backend::Gpu => Some(pollster::block_on(gpu::trainer(&trainer, &data.train))?),
+    };
     let mut clock = Clock::default();
     for epoch in trainer.epoch()..trainer.epoch() + arguments.epochs {
-        let report = train_epoch(&mut trainer, &data.train, &tested.test, epoch, &mut clock)?;
+        let trainers = (&mut trainer, on_gpu.as_mut());
+        let report = train_epoch(trainers, &data.train, &tested.test, epoch, &mut clock)?;
         arguments.output.print(&report, || report.describe())?;
     }
     if let Some(file) = &arguments.save {
@@ -231,9 +247,9 @@ fn eval(arguments: Eval) -> Result<()> {
     arguments.output.print(&report, || report.describe())
 }
 
-/// Trains an epoch, with a progress bar where there is a terminal, then tests.
+/// Trains an epoch, on the GPU where that is given, with a progress bar where there is a terminal, then tests.
 fn train_epoch(
-    trainer: &mut Trainer,
+    (trainer, on_gpu): (&mut Trainer, Option<&mut GpuTrainer>),
     data: &TrainingData,
     test: &Images,
     epoch: u32,
@@ -245,15 +261,39 @@ fn train_epoch(
     bar.set_prefix(format!("epoch {}", epoch + 1));
     let mut epoch_clock = Clock::default();
     let (mut loss, mut accuracy, mut last_loss, mut steps) = (0.0, 0.0, 0.0, 0.0);
-    while trainer.epoch() == epoch {
-        let metrics = epoch_clock.time(|| trainer.step(data))?;
-        epoch_clock.images += metrics.images;
+    let mut count = |metrics: StepMetrics| {
         loss += metrics.loss;
         accuracy += metrics.accuracy;
         last_loss = metrics.loss;
         steps += 1.0;
         bar.inc(metrics.images as u64);
         bar.set_message(format!("loss {:.4}", metrics.loss));
+        metrics.images
+    };
+    match on_gpu {
+        None => {
+            while trainer.epoch() == epoch {
+                let metrics = epoch_clock.time(|| trainer.step(data))?;
+                epoch_clock.images += count(metrics);
+            }
+        }
+        Some(on_gpu) => {
+            let mut images = 0;
+            epoch_clock.time(|| -> Result<()> {
+                while on_gpu.epochs(data) < (epoch + 1) as f32 {
+                    let mut all = on_gpu.take_metrics()?;
+                    if !on_gpu.has_room() {
+                        all.extend(pollster::block_on(on_gpu.settle())?);
+                    }
+                    images += all.into_iter().map(&mut count).sum::<usize>();
+                    on_gpu.step(data);
+                }
+                let all = pollster::block_on(on_gpu.finish(trainer))?;
+                images += all.into_iter().map(&mut count).sum::<usize>();
+                Ok(())
+            })?;
+            epoch_clock.images += images;
+        }
     }
     bar.finish_and_clear();
     clock.add(&epoch_clock);

@@ -204,6 +204,85 @@ fn it_measures_what_it_is_asked_for() {
 }
 
 #[test]
+fn it_trains_on_the_gpu_as_on_the_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    let data = folder.path().to_str().unwrap();
+    let model = folder.path().join("gpu.qnn");
+    let model = model.to_str().unwrap();
+    #[rustfmt::skip]
+    let train = ["train", "--data", data, "--hidden", "16", "--batch-size", "10", "--epochs", "3", "--json"];
+    let processor = lines(&qnn(&train));
+    let gpu = [&train[..], &["--backend", "gpu", "--save", model]].concat();
+    let gpu = lines(&qnn(&gpu));
+    assert_eq!(gpu.len(), 4);
+    for (one, other) in processor[..3].iter().zip(&gpu) {
+        assert_eq!(one["step"], other["step"]);
+        let [one, other] = [one, other].map(|epoch| epoch["train_loss"].as_f64().unwrap());
+        assert!((one - other).abs() < 0.02, "{one} {other}");
+    }
+    let tested = lines(&qnn(&["eval", "--model", model, "--data", data, "--json"]));
+    assert_eq!(tested[0]["test_loss"], gpu[3]["test_loss"]);
+    // What was kept goes on, here or there.
+    let resume = [
+        "train", "--data", data, "--resume", model, "--epochs", "1", "--json",
+    ];
+    assert_eq!(lines(&qnn(&resume))[0]["step"], 72);
+    let resume = [&resume[..], &["--backend", "gpu"]].concat();
+    assert_eq!(lines(&qnn(&resume))[0]["step"], 72);
+}
+
+#[test]
+fn it_compares_kernels_on_the_gpu_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    let data = folder.path().to_str().unwrap();
+    let reports = folder.path().join("reports");
+    let reports = reports.to_str().unwrap();
+    let file = folder.path().join("gpu.json");
+    let file = file.to_str().unwrap();
+    #[rustfmt::skip]
+    let bench = [
+        "bench", "--gpu", "--data", data, "--side", "100", "--units", "32", "--images", "50", "--steps", "5", "--rounds", "1",
+        "--json", file,
+    ];
+    let output = qnn(&bench);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("Signs, 100 x 100 times 100 x 100 (smaller than the paper's)"),
+        "{text}"
+    );
+    assert!(text.contains("64-32-32-32-10, 20 images"), "{text}");
+    assert!(
+        text.contains("same sums") && text.contains("same answers"),
+        "{text}"
+    );
+    let report: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let kernels = report["trials"][0]["kernels"].as_array().unwrap();
+    assert_eq!(kernels.len(), 3);
+    assert!(
+        kernels
+            .iter()
+            .all(|kernel| kernel["correct"] == kernels[0]["correct"])
+    );
+    // The figures of a browser stand beside the native ones.
+    let with_browser = [&bench[..], &["--reports", reports, "--browser", file]].concat();
+    assert!(qnn(&with_browser).status.success());
+    let page = fs::read_to_string(folder.path().join("reports/gpu.md")).unwrap();
+    assert!(
+        page.contains("## Native") && page.contains("## In a browser"),
+        "{page}"
+    );
+    let again = [&bench[..], &["--reports", reports]].concat();
+    assert!(qnn(&again).status.success());
+    let page = fs::read_to_string(folder.path().join("reports/gpu.md")).unwrap();
+    assert!(page.contains("## In a browser"), "{page}");
+    assert!(refusal(&["bench", "--side", "100"]).contains("--gpu"));
+    assert!(refusal(&["bench", "--gpu", "--side", "0"]).contains("--side"));
+}
+
+#[test]
 fn it_reproduces_recipes_once_and_reports_them() {
     let folder = tempfile::tempdir().unwrap();
     small_set(folder.path());

@@ -1,0 +1,20 @@
+import { launch, open, serve } from "./browser/support.mjs";
+const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+const browser = await launch(GPU);
+const server = await serve({ isolated: true });
+const page = await open(browser, server.url+"#paused", { viewport: { width: 1440, height: 1000 } });
+const t0=Date.now(); const say=(...a)=>console.log(((Date.now()-t0)/1000).toFixed(1),...a);
+page.on("console", m => say("console", m.type(), m.text().slice(0,300)));
+page.on("pageerror", e => console.log("pageerror", e.message));
+const text = (s) => page.locator(s).innerText();
+await page.waitForFunction(()=>document.querySelector("#backend"),null,{timeout:60000});
+await page.evaluate(()=>new MutationObserver(()=>console.log("ALERT "+document.querySelector("#alert").innerText)).observe(document.querySelector("#alert"),{subtree:true,childList:true,characterData:true}));
+await page.locator("#compare").click();
+for (let i=0;i<200;i++){ await page.waitForTimeout(3000); const t=await text("#gpu"); if (!t.includes("Cancel")) break; }
+say("over");
+await page.waitForTimeout(2000);
+await page.screenshot({path:"/work/scratch/gpu2.png", fullPage:true});
+await page.locator("#gpu details summary").click({timeout:3000}); say(await text("#gpu"));
+await page.setViewportSize({width:390,height:844}); await page.waitForTimeout(500);
+await page.locator("#gpu").screenshot({path:"/work/scratch/gpu3.png"});
+await browser.close(); await server.close();
