@@ -25,9 +25,8 @@ const ROUNDS: usize = 5;
 const TRAINING: f64 = 2.0;
 const PROCESSOR_TIME: f64 = 500.0;
 
-/// Opens the GPU. Its tiles race where it is hardware, or where it `is_wanted`: what a software adapter does is done by the
-/// processor that trains.
-pub async fn open(is_wanted: bool) -> Result<(Rc<Gpu>, Option<Race>), GpuState> {
+/// Opens the GPU. Its tiles race where it is hardware: what a software adapter does is done by the processor that trains.
+pub async fn open() -> Result<(Rc<Gpu>, Option<Race>), GpuState> {
     let global = js_sys::global();
     let is_secure = Reflect::get(&global, &"isSecureContext".into());
     let is_secure = is_secure.is_ok_and(|is_secure| is_secure.is_truthy());
@@ -48,7 +47,7 @@ pub async fn open(is_wanted: bool) -> Result<(Rc<Gpu>, Option<Race>), GpuState> 
         ..Request::default()
     };
     let gpu = Rc::new(Gpu::open(request).await.map_err(no_adapter)?);
-    if gpu.is_software() && !is_wanted {
+    if gpu.is_software() {
         return Ok((gpu, None));
     }
     let race = gpu.race(&now).await.map_err(no_adapter)?;
@@ -163,13 +162,15 @@ async fn train(
     let mut on_gpu = GpuTrainer::new(gpu.clone(), &trainer, data)
         .await
         .map_err(|error| error.to_string())?;
-    let first = training_speed(&mut on_gpu, data, 1, &now)
+    // The first step compiles what the device runs, and is all that a slow one does.
+    let mut speed = training_speed(&mut on_gpu, data, 1, &now)
         .await
         .map_err(told)?;
-    let steps = (first * TRAINING / spec.batch_size as f64).clamp(2.0, 1000.0) as u32;
-    let speed = training_speed(&mut on_gpu, data, steps, &now)
-        .await
-        .map_err(told)?;
+    let steps = (speed * TRAINING / spec.batch_size as f64).min(1000.0) as u32;
+    if steps > 0 {
+        let measured = training_speed(&mut on_gpu, data, steps, &now).await;
+        speed = measured.map_err(told)?;
+    }
     on_gpu.finish(&mut trainer).await.map_err(told)?;
     let speed = TrainingSpeed {
         hidden: hidden.into(),

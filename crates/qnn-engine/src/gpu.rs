@@ -54,6 +54,11 @@ impl OnGpu {
         self.trainer.step_count()
     }
 
+    /// Steps whose metrics have come.
+    pub fn steps_over(&self) -> u32 {
+        self.trainer.step_count() - self.trainer.steps_under_way()
+    }
+
     /// Epochs begun on `data`, with the fraction of the present one.
     pub fn epochs(&self, data: &TrainingData) -> f32 {
         self.trainer.epochs(data)

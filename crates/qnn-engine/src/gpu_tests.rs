@@ -153,7 +153,7 @@ fn a_pause_and_single_steps_bring_back_all_that_was_learned() {
     driven.until("rest", |driven| !driven.session.has_work());
     let step = driven.last_step();
     assert_eq!(driven.session.trained_steps(), step);
-    assert_eq!(driven.state(), (step, false));
+    assert_eq!(driven.state(), (step, false), "the last state told");
     driven.tell(ToEngine::Step);
     driven.until("rest", |driven| !driven.session.has_work());
     assert_eq!(driven.last_step(), step + 1);

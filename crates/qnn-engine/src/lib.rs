@@ -54,7 +54,7 @@ pub fn start(threads: u32) {
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     on_message.forget();
     post(&FromEngine::Ready { threads });
-    spawn_local(opening.open_gpu(false));
+    spawn_local(opening.open_gpu());
 }
 
 #[wasm_bindgen]
@@ -106,7 +106,7 @@ impl Engine {
             Some(Request::Measure(subject, milliseconds)) => {
                 post(&self.measure(subject, milliseconds))
             }
-            Some(Request::OpenGpu) => spawn_local(self.clone().open_gpu(true)),
+            Some(Request::OpenGpu) => spawn_local(self.clone().open_gpu()),
             Some(Request::CompareGpu) => self.clone().compare_gpu(),
             Some(Request::CancelComparison) => {
                 if let Some(comparison) = self.comparison.take() {
@@ -118,10 +118,9 @@ impl Engine {
         self.work();
     }
 
-    /// Opens the GPU there is. Its tiles race where it is hardware, or where it `is_wanted`: what a software adapter does
-    /// is done by the same processor that trains.
-    async fn open_gpu(self: Rc<Self>, is_wanted: bool) {
-        let opened = adapter::open(is_wanted).await;
+    /// Opens the GPU there is.
+    async fn open_gpu(self: Rc<Self>) {
+        let opened = adapter::open().await;
         self.session.borrow_mut().gpu_opened(opened);
         self.flush();
         self.work();
@@ -138,6 +137,9 @@ impl Engine {
         }
         let engine = self.clone();
         let (comparison, handle) = abortable(async move {
+            if engine.session.borrow().gpu().is_none() {
+                engine.clone().open_gpu().await;
+            }
             let (gpu, data) = engine.session.borrow().gpu_and_data()?;
             adapter::compare(gpu, data, &|what, fraction| {
                 post(&FromEngine::Comparing {

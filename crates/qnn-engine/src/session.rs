@@ -113,6 +113,7 @@ pub struct Session {
 /// What is known of a network that trains on the GPU.
 #[derive(Clone, Copy, Default)]
 struct Standing {
+    /// Steps that are over.
     step: u32,
     epoch: f32,
     /// Whether anything is under way there, or is to be brought back.
@@ -552,7 +553,7 @@ impl Session {
         }
     }
 
-    /// Steps trained, also those under way on the GPU.
+    /// Steps trained.
     fn step_count(&self) -> u32 {
         match (&self.on_gpu, &self.trainer) {
             (Some(_), _) => self.standing.step,
@@ -636,18 +637,19 @@ impl Session {
         self.tell_backend(None);
     }
 
+    pub fn gpu(&self) -> Option<Rc<Gpu>> {
+        self.gpu.as_deref().cloned()
+    }
+
     /// The GPU and the data, for a comparison; or, in a sentence, why there can be none.
     pub fn gpu_and_data(&self) -> Result<(Rc<Gpu>, Arc<DataSet>), String> {
-        let gpu = self
-            .gpu
-            .as_deref()
-            .ok_or("There is no GPU to compare on.")?;
+        let gpu = self.gpu().ok_or("There is no GPU to compare on.")?;
         let data = self.data.as_ref().ok_or("There is no data yet.")?;
         let trainer = self.trainer.as_ref().map_or(0, Trainer::weight_count);
         if trainer > MAX_WEIGHTS_BESIDE {
             return Err("The comparison needs memory that the network in training takes: choose a smaller one first.".into());
         }
-        Ok((gpu.clone(), data.clone()))
+        Ok((gpu, data.clone()))
     }
 
     fn use_gpu(&mut self, wanted: bool) -> Option<Request> {
@@ -759,8 +761,11 @@ impl Session {
         }
         let is_last = on_gpu.is_leaving || self.mode != Mode::Training;
         on_gpu.bring_back(trainer, is_last, time);
+        let is_over_in_pause = self.mode == Mode::Paused
+            && on_gpu.steps_over() == on_gpu.step_count()
+            && self.standing.step != on_gpu.step_count();
         self.standing = Standing {
-            step: on_gpu.step_count(),
+            step: on_gpu.steps_over(),
             epoch: on_gpu.epochs(&data.train),
             is_busy: on_gpu.is_leaving || on_gpu.is_busy() || on_gpu.is_ahead_of(trainer),
         };
@@ -771,6 +776,10 @@ impl Session {
         }
         if is_one_step_over {
             self.set_mode(Mode::Paused);
+        } else if is_over_in_pause {
+            // The last steps that were under way.
+            self.tell_steps();
+            self.tell_state();
         }
         if news.has_learned && std::mem::take(&mut self.test_is_due) {
             self.begin_evaluation();

@@ -498,8 +498,10 @@ impl App {
             }
             FromEngine::DataReady { data } => {
                 self.loading = None;
-                self.alert = None;
-                self.source = self.source_to_come.take().unwrap_or(self.source.clone());
+                if let Some(source) = self.source_to_come.take() {
+                    self.source = source;
+                    self.alert = None;
+                }
                 if self.data.as_ref().is_some_and(|before| *before != data) {
                     self.history.borrow_mut().mark_data(&data.name);
                     self.history_revision += 1;

@@ -1,0 +1,121 @@
+// The GPU as a visitor meets it, on Chromium's software adapter: what the page says of it, training that moves there and back,
+// a GPU that dies, a comparison that is cancelled, and browsers that have none.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launch, open, serve, SOFTWARE_WEBGPU } from "./support.mjs";
+
+/** Opens the page in a browser of its own with these flags, and then asks that it had no errors to report. */
+async function visit(flags, check, { host = (url) => url, isolated = true } = {}) {
+    const server = await serve({ isolated });
+    const browser = await launch(flags);
+    try {
+        const page = await open(browser, `${host(server.url)}#paused`);
+        await check(page, browser);
+        assert.deepEqual(page.problems, []);
+    } finally {
+        await browser.close();
+        await server.close();
+    }
+}
+
+const text = (page, id) => page.locator(`#${id}`).innerText();
+const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
+
+/** Waits until `holds` does, a minute at the most. */
+async function until(holds, what) {
+    for (let i = 0; i < 600; i++) {
+        if (await holds()) return;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.fail(`it never came about that ${what}`);
+}
+
+/** Trains a small network, and moves it to the GPU when it has trained some steps. */
+async function moveToGpu(page) {
+    await until(() => page.locator("#backend").isVisible(), "there is a GPU");
+    for (const [field, value] of [["batch-size", "10"], ["hidden", "16"]]) {
+        await page.locator(`#${field}`).fill(value);
+        await page.keyboard.press("Enter");
+    }
+    await page.locator("#train").click();
+    await until(async () => (await steps(page)) > 20, "it trains");
+    await page.locator("#backend").selectOption("gpu");
+    await until(async () => /trains on the GPU/.test(await text(page, "backend-note")), "it trains on the GPU");
+    await trainsOn(page);
+}
+
+async function trainsOn(page) {
+    const from = await steps(page);
+    await until(async () => (await steps(page)) > from + 10, "training goes on");
+}
+
+test("training moves to the GPU and back, and the page says what it runs on", () =>
+    visit(SOFTWARE_WEBGPU, async (page) => {
+        await moveToGpu(page);
+        assert.match(await text(page, "gpu-about"), /swiftshader.*no GPU but a program/i);
+        await page.locator("#train").click();
+        await until(async () => /Paused at step/.test(await text(page, "status")), "it pauses");
+        const paused = await steps(page);
+        await page.locator("#step").click();
+        await until(async () => (await steps(page)) === paused + 1, "one step is trained");
+        await page.locator("#train").click();
+        await trainsOn(page);
+        // Another page in front of it.
+        const other = await page.context().newPage();
+        await other.bringToFront();
+        await trainsOn(page);
+        await other.close();
+        await page.locator("#backend").selectOption("processor");
+        await until(async () => /middle of training/.test(await text(page, "backend-note")), "it trains on the processor");
+        await trainsOn(page);
+        assert.equal(await text(page, "alert"), "");
+    }));
+
+test("when the GPU dies, training goes on with the processor and the page says so", () =>
+    visit(SOFTWARE_WEBGPU, async (page, browser) => {
+        await moveToGpu(page);
+        const reached = await steps(page);
+        const devtools = await browser.newBrowserCDPSession();
+        await devtools.send("Browser.crashGpuProcess").catch(() => {});
+        await until(async () => /The GPU was lost.*goes on with the processor/s.test(await text(page, "alert")), "the loss is said");
+        await trainsOn(page);
+        assert.ok((await steps(page)) > reached / 2, "nearly all that was learned stays");
+        assert.equal(await page.locator("#backend").inputValue(), "processor");
+        // A new one comes up when it is asked for.
+        await page.locator("#backend").selectOption("gpu");
+        await until(async () => /trains on the GPU/.test(await text(page, "backend-note")), "it trains on the GPU again");
+        await trainsOn(page);
+    }));
+
+test("a comparison shows how far it is and can be cancelled, and training goes on", () =>
+    visit(SOFTWARE_WEBGPU, async (page) => {
+        await until(() => page.locator("#compare").isVisible(), "there is a GPU");
+        await page.locator("#train").click();
+        await trainsOn(page);
+        await page.locator("#compare").click();
+        await until(() => page.locator("#comparing").isVisible(), "it compares");
+        await until(async () => /Paused/.test(await text(page, "status")), "training pauses");
+        await page.locator("#cancel-comparison").click();
+        await until(() => page.locator("#compare").isVisible(), "it has been cancelled");
+        await trainsOn(page);
+    }));
+
+test("where there is no adapter the page says what to do, and trains", () =>
+    visit([], async (page) => {
+        await until(async () => /gives no GPU to it/.test(await text(page, "gpu-about")), "it is said");
+        assert.equal(await page.locator("#backend").count(), 0);
+        await page.locator("#train").click();
+        await trainsOn(page);
+    }));
+
+test("where the address is not secure the page says so, and trains", () =>
+    visit(
+        [...SOFTWARE_WEBGPU, "--host-resolver-rules=MAP insecure.test 127.0.0.1"],
+        async (page) => {
+            await until(async () => /only to pages from https/.test(await text(page, "gpu-about")), "it is said");
+            await page.locator("#train").click();
+            await trainsOn(page);
+        },
+        { host: (url) => url.replace("localhost", "insecure.test"), isolated: false },
+    ));
