@@ -20,7 +20,9 @@ use qnn_core::measure::{
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::threads::team;
 use qnn_core::train::Trainer;
-use qnn_gpu::{Gpu, GpuTrainer, Request, compare_networks, compare_products, training_speed};
+use qnn_gpu::{
+    Gpu, GpuTrainer, Request, Rounds, compare_networks, compare_products, training_speed,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{data_set, files};
@@ -106,7 +108,10 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
     let progress = |share: f32| bar.set_position((1000.0 * share) as u64);
     bar.set_prefix("the fastest tiles");
     let race = gpu.race(&now).await?;
-    let rounds = arguments.rounds as usize;
+    let rounds = Rounds {
+        most: arguments.rounds as usize,
+        patience: f64::INFINITY,
+    };
 
     let side = match arguments.side {
         Some(side) => side,
@@ -135,7 +140,7 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
     let mut training = Vec::new();
     for units in [SMALL.min(units), units] {
         bar.set_prefix(format!("training of 3 x {units}"));
-        training.push(speed(&gpu, units, &data, rounds, &now).await?);
+        training.push(speed(&gpu, units, &data, arguments.rounds, &now).await?);
     }
     bar.finish_and_clear();
     Ok(GpuReport {
@@ -175,7 +180,7 @@ async fn speed(
     gpu: &Rc<Gpu>,
     units: usize,
     data: &DataSet,
-    rounds: usize,
+    rounds: u32,
     now: &dyn Fn() -> f64,
 ) -> Result<TrainingSpeed> {
     let spec = spec(units);

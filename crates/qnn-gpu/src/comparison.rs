@@ -10,8 +10,8 @@ use qnn_core::packed::PackedNetwork;
 
 use crate::device::{Gpu, GpuError};
 use crate::network::GpuNetwork;
-use crate::passes::{Floats, Pass, Planes};
-use crate::products::{Side, Store, product_of_floats, product_of_planes};
+use crate::passes::{Bound, Floats, Pass, Planes};
+use crate::products::{Side, Store, Target, product_of_floats, product_of_planes};
 use crate::race::Race;
 use crate::timer::{Now, Timer};
 use crate::trainer::{GpuTrainer, TrainingError};
@@ -33,6 +33,21 @@ const PATIENCE: f64 = 2.5;
 /// What is said on the way: the share that is done, 0 to 1.
 pub type Progress<'a> = &'a dyn Fn(f32);
 
+/// How often everything is timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    pub most: usize,
+    /// Milliseconds after which no round begins.
+    pub patience: f64,
+}
+
+impl Rounds {
+    /// Whether a round begins.
+    fn go_on(self, round: usize, begun: f64, now: Now<'_>) -> bool {
+        round < self.most && (round == 0 || now() - begun < self.patience)
+    }
+}
+
 impl Race {
     /// Multiply-accumulates of floats in so many seconds.
     fn float_macs(&self, seconds: f64) -> f64 {
@@ -52,16 +67,16 @@ impl Race {
     /// The most images, up to the paper's, for a network of so many weights that do not take too long here.
     pub fn images(&self, weights: usize) -> usize {
         let images = self.float_macs(PATIENCE) / weights as f64;
-        (images as usize / 100 * 100).clamp(100, PAPER_IMAGES)
+        (images as usize / 64 * 64).clamp(64, PAPER_IMAGES)
     }
 }
 
-/// Times the product of two matrices of signs, `[side, side]`, by every kernel in turn, for `rounds`.
+/// Times the product of two matrices of signs, `[side, side]`, by every kernel in turn, for some rounds.
 pub async fn compare_products(
     gpu: &Gpu,
     race: &Race,
     side: NonZero<usize>,
-    rounds: usize,
+    rounds: Rounds,
     now: Now<'_>,
     progress: Progress<'_>,
 ) -> Result<TrialReport, GpuError> {
@@ -72,11 +87,12 @@ pub async fn compare_products(
     let mut packing = Vec::new();
     // The sums are whole numbers, and the same ones by whatever kernel.
     let (mut sums, mut agree) = (None, true);
-    let runs = kernels.len() * rounds;
+    let (begun, mut round) = (now(), 0);
+    let runs = kernels.len() * rounds.most;
     let passes = ProductKernel::ALL.map(|kernel| product.passes(gpu, kernel));
     let macs = (side as f64).powi(3) / product.sums.len() as f64;
     let pieces = ((race.float_macs(SUBMISSION) / macs) as usize).max(1);
-    for round in 0..rounds {
+    while rounds.go_on(round, begun, now) {
         for (index, (times, passes)) in kernels.iter_mut().zip(&passes).enumerate() {
             progress((round * ProductKernel::ALL.len() + index) as f32 / runs as f32);
             if round == 0 {
@@ -95,6 +111,7 @@ pub async fn compare_products(
             times.milliseconds.push(milliseconds.await?);
         }
         packing.push(timer.time_repeated(&product.pack).await?);
+        round += 1;
     }
     Ok(TrialReport {
         trial: Trial::Product { side },
@@ -161,10 +178,11 @@ impl Product {
         let columns = self.planes[1].len();
         let pieces = self.sums.iter().enumerate().map(|(index, out)| {
             let (row, column) = (index / columns, index % columns);
+            let target = Target::all(out);
             if kernel == ProductKernel::Planes {
                 let (a, b) = (&self.planes[0][row], &self.planes[1][column]);
-                let units = [&self.units; 2];
-                return product_of_planes(gpu, a, b, Store::Numbers { units, out });
+                let units: [&dyn Bound; 2] = [&self.units; 2];
+                return product_of_planes(gpu, a, b, Store::Numbers { units, target });
             }
             let side = |numbers| Side {
                 numbers,
@@ -172,7 +190,7 @@ impl Product {
                 units: &self.units,
             };
             let (a, b) = (&self.floats[0][row], &self.floats[1][column]);
-            product_of_floats(gpu, kernel, side(a), side(b), out)
+            product_of_floats(gpu, kernel, side(a), side(b), target)
         });
         pieces.collect()
     }
@@ -198,13 +216,13 @@ pub async fn training_speed(
     Ok(images as f64 * 1000.0 / (now() - begun))
 }
 
-/// Times the answers of a network of 1 bit to images by every kernel in turn, for `rounds`, and marks them.
+/// Times the answers of a network of 1 bit to images by every kernel in turn, for some rounds, and marks them.
 pub async fn compare_networks(
     gpu: &Gpu,
     race: &Race,
     network: &PackedNetwork,
     images: &Images,
-    rounds: usize,
+    rounds: Rounds,
     now: Now<'_>,
     progress: Progress<'_>,
 ) -> Result<TrialReport, GpuError> {
@@ -220,8 +238,9 @@ pub async fn compare_networks(
     }
     let mut all_answers: Option<Vec<usize>> = None;
     let mut agree = true;
-    let runs = kernels.len() * rounds;
-    for round in 0..rounds {
+    let (begun, mut round) = (now(), 0);
+    let runs = kernels.len() * rounds.most;
+    while rounds.go_on(round, begun, now) {
         for (index, (times, network)) in kernels.iter_mut().zip(&networks).enumerate() {
             progress((round * ProductKernel::ALL.len() + index) as f32 / runs as f32);
             if round == 0 {
@@ -238,6 +257,7 @@ pub async fn compare_networks(
                 agree &= *all_answers.get_or_insert_with(|| answers.clone()) == answers;
             }
         }
+        round += 1;
     }
     Ok(TrialReport {
         trial: Trial::Network {

@@ -3,8 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+
+/// Rows that all pieces of a matrix but the last one are multiples of.
+const PIECE_ROWS: usize = 128;
 
 /// Why the GPU is not used, in a sentence or two for the person who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,8 @@ pub struct Request {
     pub name: Option<String>,
     /// The least that the standard allows, in the place of all that the adapter has: for tests.
     pub smallest_limits: bool,
+    /// Bytes of a matrix above which it is worked on in pieces, fewer than the adapter allows: for tests.
+    pub largest_piece: Option<u64>,
 }
 
 /// An open device. Not for several threads: it stays on the one that opened it.
@@ -44,6 +50,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     name: Option<String>,
+    largest_piece: Option<u64>,
     lost: Arc<Mutex<Option<String>>>,
     pipelines: RefCell<HashMap<String, wgpu::ComputePipeline>>,
     chosen: RefCell<crate::products::Tiles>,
@@ -156,6 +163,7 @@ impl Gpu {
             queue,
             info,
             name: request.name,
+            largest_piece: request.largest_piece,
             lost,
             pipelines: RefCell::default(),
             chosen: RefCell::default(),
@@ -257,11 +265,29 @@ impl Gpu {
 
     /// A buffer of zeros for `count` numbers of four bytes, or what is too much about it.
     pub(crate) fn zeros(&self, what: &str, count: usize) -> Result<wgpu::Buffer, GpuError> {
+        self.buffer(what, count, self.limits().max_storage_buffer_binding_size)
+    }
+
+    /// The same, but for more numbers than a pass can be handed at once: they are worked on in [pieces](Self::pieces).
+    pub(crate) fn large_zeros(&self, what: &str, count: usize) -> Result<wgpu::Buffer, GpuError> {
+        self.buffer(what, count, u64::MAX)
+    }
+
+    /// The rows of a matrix in pieces that a pass can be handed, each but the last one a multiple of 128 rows: so they begin where
+    /// a binding may, and with whole words of bits.
+    pub(crate) fn pieces(&self, rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
+        let limit = self.limits().max_storage_buffer_binding_size;
+        let largest = self.largest_piece.map_or(limit, |bytes| bytes.min(limit));
+        let step = largest as usize / (4 * columns.max(1)) / PIECE_ROWS * PIECE_ROWS;
+        let step = step.max(PIECE_ROWS);
+        (0..rows)
+            .step_by(step)
+            .map(move |first| first..rows.min(first + step))
+    }
+
+    fn buffer(&self, what: &str, count: usize, limit: u64) -> Result<wgpu::Buffer, GpuError> {
         let bytes = 4 * count.max(1).next_multiple_of(4) as u64;
-        let limits = self.limits();
-        let limit = limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size);
+        let limit = limit.min(self.limits().max_buffer_size);
         if bytes > limit {
             return Err(GpuError::TooLarge {
                 what: what.into(),
@@ -279,14 +305,14 @@ impl Gpu {
         }))
     }
 
-    /// A buffer of these numbers.
+    /// A buffer of these numbers, which may be [large](Self::large_zeros).
     pub(crate) fn filled<T: bytemuck::NoUninit>(
         &self,
         what: &str,
         numbers: &[T],
     ) -> Result<wgpu::Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(numbers);
-        let buffer = self.zeros(what, bytes.len().div_ceil(4))?;
+        let buffer = self.large_zeros(what, bytes.len().div_ceil(4))?;
         self.write(&buffer, bytes);
         Ok(buffer)
     }
@@ -340,5 +366,62 @@ impl Gpu {
             });
         pipelines.insert(text, pipeline.clone());
         pipeline
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    fn gpu() -> Gpu {
+        pollster::block_on(Gpu::open(Request::default())).expect("an adapter")
+    }
+
+    #[test]
+    fn a_program_that_does_not_compile_is_told_and_the_device_works_on() {
+        let gpu = gpu();
+        let program = |sources| Program {
+            name: "broken",
+            constants: String::new(),
+            sources,
+        };
+        let make = |sources| {
+            pollster::block_on(gpu.checked("a test", || Ok(gpu.pipeline(&program(sources)))))
+        };
+        let error = make(&["fn main() { let x = ; }"]).unwrap_err();
+        assert!(matches!(error, GpuError::Program(_)), "{error}");
+        make(&["@compute @workgroup_size(1) fn main() {}"]).unwrap();
+        assert_eq!(gpu.lost(), None);
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_told_and_the_device_works_on() {
+        let gpu = gpu();
+        let count = gpu.limits().max_buffer_size as usize / 4;
+        // Nothing is written to them, so that a software adapter does not take the memory in truth.
+        let mut buffers = Vec::new();
+        let error = loop {
+            assert!(buffers.len() < 100_000, "an endless memory");
+            let made = gpu.checked("a test", || gpu.large_zeros("much", count / 4 * 4));
+            match pollster::block_on(made) {
+                Ok(buffer) => buffers.push(buffer),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, GpuError::OutOfMemory { .. }), "{error}");
+        drop(buffers);
+        pollster::block_on(gpu.checked("a test", || gpu.zeros("little", 4))).unwrap();
+        assert_eq!(gpu.lost(), None);
+    }
+
+    #[test]
+    fn pieces_cover_all_rows_and_begin_where_bindings_may() {
+        let gpu = Gpu {
+            largest_piece: Some(4 * 300 * 10),
+            ..gpu()
+        };
+        let pieces: Vec<_> = gpu.pieces(700, 10).collect();
+        assert_eq!(pieces, [0..256, 256..512, 512..700]);
+        assert_eq!(gpu.pieces(5, 10).last(), Some(0..5));
     }
 }

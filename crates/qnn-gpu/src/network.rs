@@ -4,11 +4,11 @@ use qnn_core::bits::Encoding;
 use qnn_core::data::CLASSES;
 use qnn_core::layers::Operand;
 use qnn_core::measure::ProductKernel;
-use qnn_core::packed::{Edge, PackedLayer, PackedNetwork};
+use qnn_core::packed::{Edge, PackedLayer, PackedNetwork, Threshold};
 
 use crate::device::{Gpu, GpuError};
 use crate::passes::{self, Floats, Pass, Planes};
-use crate::products::{Side, Store, in_planes, product_of_floats, product_of_planes};
+use crate::products::{Side, Store, Target, in_planes, product_of_floats, product_of_planes};
 use crate::timer::{Now, Timer, TimestampWrites};
 
 /// A network's passes for a number of images; more of them are answered in several submissions.
@@ -123,6 +123,21 @@ impl GpuNetwork {
     }
 }
 
+/// What the product of a layer gives.
+enum Output<'a> {
+    Signs(&'a [Threshold], Planes),
+    Sums(Floats),
+}
+
+/// Thresholds as the shaders take them.
+fn threshold_buffer(gpu: &Gpu, thresholds: &[Threshold]) -> Result<wgpu::Buffer, GpuError> {
+    let pairs: Vec<[i32; 2]> = thresholds
+        .iter()
+        .map(|threshold| [threshold.least, i32::from(threshold.above)])
+        .collect();
+    gpu.filled("thresholds", &pairs)
+}
+
 /// The encodings of a layer's product, where that is one of bit planes.
 fn plane_encodings(kernel: ProductKernel, layer: &PackedLayer) -> Option<(Encoding, Encoding)> {
     in_planes(layer.input_encoding(), layer.weights().encoding())
@@ -141,73 +156,85 @@ fn layer_passes(
 ) -> Result<Input, GpuError> {
     let weights: &Operand = layer.weights();
     let (units, inputs) = (weights.rows(), weights.columns());
-    let of_weights = Floats::of(gpu, "the weights", inputs, &weights.levels())?;
-    let planes = match plane_encodings(kernel, layer) {
-        Some((a, b)) => {
-            let packed = Planes::new(gpu, "the weights", b, units, inputs)?;
-            // Once is enough, and done before anything else is submitted.
-            let pack: Vec<Pass> = packed.pack(gpu, &of_weights, false, a).collect();
-            gpu.submit(&pack, None, |_| ());
-            let input = match input {
-                Input::Planes(planes) => planes,
-                Input::Levels(levels) => {
-                    let planes = Planes::new(gpu, "the inputs", a, images, inputs)?;
-                    passes.extend(planes.pack(gpu, &levels, false, b));
-                    planes
-                }
-            };
-            Ok((input, packed))
+    let encodings = plane_encodings(kernel, layer);
+    let input = match (encodings, input) {
+        (Some((a, b)), Input::Levels(levels)) => {
+            let planes = Planes::new(gpu, "the inputs", a, images, inputs)?;
+            passes.extend(planes.pack(gpu, &levels, false, b));
+            Input::Planes(planes)
         }
-        None => match input {
-            Input::Levels(levels) => Err(levels),
-            Input::Planes(_) => unreachable!("signs are only packed for planes"),
-        },
+        (_, input) => input,
     };
     // Signs that the next layer takes as planes are packed as the sums leave the product.
     let next_planes = next.is_some_and(|next| plane_encodings(kernel, next).is_some());
-    if let (Ok((input, packed)), Edge::Signs(thresholds), true) =
-        (&planes, layer.edge(), next_planes)
-    {
-        let thresholds: Vec<[i32; 2]> = thresholds
-            .iter()
-            .map(|threshold| [threshold.least, i32::from(threshold.above)])
-            .collect();
-        let thresholds = gpu.filled("thresholds", &thresholds)?;
-        let out = Planes::new(gpu, "the signs", Encoding::Sign, images, units)?;
-        let store = Store::Signs {
-            thresholds: &thresholds,
-            out: &out,
-        };
-        passes.push(product_of_planes(gpu, input, packed, store));
-        return Ok(Input::Planes(out));
-    }
+    let output = match (layer.edge(), &input) {
+        (Edge::Signs(thresholds), Input::Planes(_)) if next_planes => {
+            let signs = Planes::new(gpu, "the signs", Encoding::Sign, images, units)?;
+            Output::Signs(thresholds, signs)
+        }
+        _ => Output::Sums(Floats::new(gpu, "the sums", images, units)?),
+    };
     let unit = weights.units().first().copied().unwrap_or(1.0);
     let input_unit = layer.input_encoding().map_or(1.0, |_| layer.input_step());
     let input_units = gpu.filled("units", &vec![input_unit; images])?;
     let weight_units = gpu.filled("units", &vec![unit; units])?;
-    let sums = Floats::new(gpu, "the sums", images, units)?;
-    passes.push(match &planes {
-        Ok((input, packed)) => {
-            let store = Store::Numbers {
-                units: [&input_units, &weight_units],
-                out: &sums,
-            };
-            product_of_planes(gpu, input, packed, store)
-        }
-        Err(levels) => {
-            let side = |numbers, units| Side {
-                numbers,
-                is_transposed: false,
-                units,
-            };
-            let (a, b) = (side(levels, &input_units), side(&of_weights, &weight_units));
-            let kernel = match kernel {
-                ProductKernel::Planes => ProductKernel::Tiled,
-                other => other,
-            };
-            product_of_floats(gpu, kernel, a, b, &sums)
-        }
-    });
+    let levels = weights.levels();
+    for piece in gpu.pieces(units, inputs) {
+        let of_piece = &levels[piece.start * inputs..piece.end * inputs];
+        let of_piece = Floats::of(gpu, "the weights", inputs, of_piece)?;
+        let target = |out| Target {
+            out,
+            first_column: piece.start,
+            adds: false,
+        };
+        passes.push(match (&input, encodings) {
+            (Input::Planes(input), Some((a, b))) => {
+                let packed = Planes::new(gpu, "the weights", b, piece.len(), inputs)?;
+                // Once is enough, and done before anything else is submitted.
+                let pack: Vec<Pass> = packed.pack(gpu, &of_piece, false, a).collect();
+                gpu.submit(&pack, None, |_| ());
+                match &output {
+                    Output::Signs(thresholds, out) => {
+                        let thresholds = threshold_buffer(gpu, &thresholds[piece.clone()])?;
+                        let store = Store::Signs {
+                            thresholds: &thresholds,
+                            out,
+                            first_column: piece.start,
+                        };
+                        product_of_planes(gpu, input, &packed, store)
+                    }
+                    Output::Sums(sums) => {
+                        let store = Store::Numbers {
+                            units: [&input_units, &weight_units],
+                            target: target(sums),
+                        };
+                        product_of_planes(gpu, input, &packed, store)
+                    }
+                }
+            }
+            (Input::Levels(levels), _) => {
+                let Output::Sums(sums) = &output else {
+                    unreachable!("only sums of planes are made signs at once")
+                };
+                let side = |numbers, units| Side {
+                    numbers,
+                    is_transposed: false,
+                    units,
+                };
+                let (a, b) = (side(levels, &input_units), side(&of_piece, &weight_units));
+                let kernel = match kernel {
+                    ProductKernel::Planes => ProductKernel::Tiled,
+                    other => other,
+                };
+                product_of_floats(gpu, kernel, a, b, target(sums))
+            }
+            (Input::Planes(_), None) => unreachable!("signs are only packed for planes"),
+        });
+    }
+    let sums = match output {
+        Output::Signs(_, signs) => return Ok(Input::Planes(signs)),
+        Output::Sums(sums) => sums,
+    };
     let (map, activations) = match layer.edge() {
         Edge::Signs(thresholds) => {
             // With thresholds in the place of zero: the sign of `above` (sum - least), half a unit off so that it is exact.

@@ -1,6 +1,8 @@
 //! Passes: a program with what it reads and writes, ready to be run again and again. One function for each thing that happens
 //! between the products; those are in `products`.
 
+use std::ops::Range;
+
 use qnn_core::bits::Encoding;
 use qnn_core::data::CLASSES;
 use qnn_core::quant::{GradientQuantizer, Quantizer};
@@ -18,6 +20,17 @@ pub(crate) use shader;
 /// Work groups in one direction that every adapter takes.
 const MOST_GROUPS: usize = 65_535;
 
+/// What a program can be handed: a buffer or a part of one.
+pub(crate) trait Bound {
+    fn binding(&self) -> wgpu::BufferBinding<'_>;
+}
+
+impl Bound for wgpu::Buffer {
+    fn binding(&self) -> wgpu::BufferBinding<'_> {
+        self.as_entire_buffer_binding()
+    }
+}
+
 /// A program with its bindings.
 pub(crate) struct Pass {
     pipeline: wgpu::ComputePipeline,
@@ -31,18 +44,18 @@ impl Gpu {
         &self,
         program: &Program<'_>,
         words: &[u32],
-        buffers: &[&wgpu::Buffer],
+        buffers: &[&dyn Bound],
         groups: [u32; 3],
     ) -> Pass {
         let pipeline = self.pipeline(program);
         let words = self.uniform(words);
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = [&words]
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = [&words as &dyn Bound]
             .into_iter()
             .chain(buffers.iter().copied())
             .zip(0..)
             .map(|(buffer, binding)| wgpu::BindGroupEntry {
                 binding,
-                resource: buffer.as_entire_binding(),
+                resource: wgpu::BindingResource::Buffer(buffer.binding()),
             })
             .collect();
         let bindings = self.device().create_bind_group(&wgpu::BindGroupDescriptor {
@@ -89,33 +102,78 @@ pub(crate) fn linear(count: usize, size: usize) -> [u32; 3] {
     [groups.div_ceil(rows) as u32, rows as u32, 1]
 }
 
-/// Numbers, `[rows, columns]`.
+/// Numbers, `[rows, columns]`: a buffer, or some rows or some columns of it.
 #[derive(Clone)]
 pub(crate) struct Floats {
     pub buffer: wgpu::Buffer,
     pub rows: usize,
     pub columns: usize,
+    /// The first number's place in the buffer, and how far rows lie apart.
+    first: usize,
+    pub stride: usize,
+}
+
+impl Bound for Floats {
+    fn binding(&self) -> wgpu::BufferBinding<'_> {
+        let numbers = (self.rows - 1) * self.stride + self.columns;
+        wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: 4 * self.first as u64,
+            size: wgpu::BufferSize::new(4 * numbers as u64),
+        }
+    }
 }
 
 impl Floats {
     pub fn new(gpu: &Gpu, what: &str, rows: usize, columns: usize) -> Result<Floats, GpuError> {
-        Ok(Floats {
-            buffer: gpu.zeros(what, rows * columns)?,
+        Ok(Floats::in_buffer(
+            gpu.zeros(what, rows * columns)?,
             rows,
             columns,
-        })
+        ))
+    }
+
+    /// More of them than a pass can be handed, maybe.
+    pub fn large(gpu: &Gpu, what: &str, rows: usize, columns: usize) -> Result<Floats, GpuError> {
+        let buffer = gpu.large_zeros(what, rows * columns)?;
+        Ok(Floats::in_buffer(buffer, rows, columns))
     }
 
     pub fn of(gpu: &Gpu, what: &str, columns: usize, numbers: &[f32]) -> Result<Floats, GpuError> {
-        Ok(Floats {
-            buffer: gpu.filled(what, numbers)?,
-            rows: numbers.len() / columns.max(1),
+        let rows = numbers.len() / columns.max(1);
+        Ok(Floats::in_buffer(gpu.filled(what, numbers)?, rows, columns))
+    }
+
+    pub fn in_buffer(buffer: wgpu::Buffer, rows: usize, columns: usize) -> Floats {
+        Floats {
+            buffer,
+            rows,
             columns,
-        })
+            first: 0,
+            stride: columns,
+        }
     }
 
     pub fn count(&self) -> usize {
         self.rows * self.columns
+    }
+
+    /// Some of the rows, as [`Gpu::pieces`] cuts them.
+    pub fn some_rows(&self, rows: &Range<usize>) -> Floats {
+        Floats {
+            rows: rows.len(),
+            first: self.first + rows.start * self.stride,
+            ..self.clone()
+        }
+    }
+
+    /// Some of the columns, as [`Gpu::pieces`] cuts the rows of what they are multiplied with.
+    pub fn some_columns(&self, columns: &Range<usize>) -> Floats {
+        Floats {
+            columns: columns.len(),
+            first: self.first + columns.start,
+            ..self.clone()
+        }
     }
 }
 
@@ -165,6 +223,7 @@ impl Planes {
             words as u32,
             digits,
             encoding,
+            levels.stride as u32,
         ];
         let (name, source, groups) = if is_transposed {
             let groups = [levels.columns.div_ceil(64) as u32, words as u32, 1];
@@ -179,7 +238,7 @@ impl Planes {
             constants: String::new(),
             sources: &[shader!("encoding"), shader!("pack"), source],
         };
-        let pack = gpu.pass(&program, &shape, &[&levels.buffer, &self.bits], groups);
+        let pack = gpu.pass(&program, &shape, &[levels, &self.bits], groups);
         // A product with signs corrects for their offset, unless both sides are signs.
         let needs_sums = other == Encoding::Sign && self.encoding != Encoding::Sign;
         [Some(pack), needs_sums.then(|| self.sum(gpu))]
@@ -230,10 +289,12 @@ pub(crate) fn chances(gpu: &Gpu, place: u32, step: &wgpu::Buffer, chances: &Floa
         constants: String::new(),
         sources: &[shader!("step"), shader!("chances")],
     };
+    // A piece of a matrix goes on where the one before it ended.
+    let first = chances.first / 16;
     gpu.pass(
         &program,
-        &[place, chances.count() as u32],
-        &[step, &chances.buffer],
+        &[place, chances.count() as u32, first as u32],
+        &[step, chances],
         linear(chances.count().div_ceil(16), 64),
     )
 }
@@ -280,12 +341,7 @@ pub(crate) fn quantize(
     gpu.pass(
         &program,
         &numbers,
-        &[
-            &values.buffer,
-            &chances.unwrap_or(values).buffer,
-            &drop_chances.buffer,
-            &levels.buffer,
-        ],
+        &[values, chances.unwrap_or(values), drop_chances, levels],
         linear(values.count(), 256),
     )
 }
@@ -303,11 +359,14 @@ pub(crate) fn pixels(
         sources: &[shader!("pixels")],
     };
     let share = dropout.map_or(0.0, |dropout| dropout.share);
-    let drop_chances = dropout.map_or(bytes, |dropout| &dropout.chances.buffer);
+    let drop_chances: &dyn Bound = match dropout {
+        Some(dropout) => &dropout.chances,
+        None => bytes,
+    };
     gpu.pass(
         &program,
         &[levels.count() as u32, share.to_bits()],
-        &[bytes, drop_chances, &levels.buffer],
+        &[bytes, drop_chances, levels],
         linear(levels.count(), 256),
     )
 }
@@ -322,7 +381,7 @@ pub(crate) fn transpose(gpu: &Gpu, from: &Floats, to: &Floats) -> Pass {
     gpu.pass(
         &program,
         &[from.rows as u32, from.columns as u32],
-        &[&from.buffer, &to.buffer],
+        &[from, to],
         [
             from.columns.div_ceil(16) as u32,
             from.rows.div_ceil(16) as u32,
@@ -338,7 +397,7 @@ pub(crate) fn quantize_gradients(
     gradient: &Floats,
     chances: Option<&Floats>,
     levels: &Floats,
-    units: &wgpu::Buffer,
+    units: &Floats,
 ) -> Pass {
     let program = Program {
         name: "quantize_gradients",
@@ -360,12 +419,7 @@ pub(crate) fn quantize_gradients(
             gradient.columns as u32,
             largest.to_bits(),
         ],
-        &[
-            &gradient.buffer,
-            &chances.unwrap_or(gradient).buffer,
-            &levels.buffer,
-            units,
-        ],
+        &[gradient, chances.unwrap_or(gradient), levels, units],
         linear(gradient.rows, 1),
     )
 }
@@ -440,7 +494,7 @@ impl NormBuffers<'_> {
                 &[
                     &shared.step,
                     &shared.failed,
-                    &outputs.buffer,
+                    outputs,
                     self.statistics,
                     running_mean,
                     running_variance,
@@ -451,8 +505,8 @@ impl NormBuffers<'_> {
                 &normalize,
                 &[outputs.count() as u32, units as u32],
                 &[
-                    &outputs.buffer,
-                    &self.normalized.buffer,
+                    outputs,
+                    self.normalized,
                     self.statistics,
                     self.gamma,
                     self.beta,
@@ -517,10 +571,10 @@ impl NormBuffers<'_> {
                 &[
                     &shared.step,
                     &shared.failed,
-                    &outputs.buffer,
-                    &self.normalized.buffer,
-                    &drop_chances.buffer,
-                    &gradient.buffer,
+                    outputs,
+                    self.normalized,
+                    drop_chances,
+                    gradient,
                     to_gamma,
                     to_beta,
                 ],
@@ -532,12 +586,12 @@ impl NormBuffers<'_> {
                 &[
                     &shared.step,
                     &shared.failed,
-                    &self.normalized.buffer,
+                    self.normalized,
                     self.statistics,
                     self.gamma,
                     to_gamma,
                     to_beta,
-                    &gradient.buffer,
+                    gradient,
                 ],
                 linear(gradient.count(), 256),
             ),
@@ -571,7 +625,7 @@ pub(crate) fn loss(
         gpu.pass(
             &of_images,
             &[batch as u32],
-            &[&logits.buffer, labels, &gradient.buffer, outcomes],
+            &[logits, labels, gradient, outcomes],
             [batch.div_ceil(64) as u32, 1, 1],
         ),
         gpu.pass(
@@ -587,10 +641,9 @@ pub(crate) fn loss(
 pub(crate) fn optimize(
     (gpu, shared): (&Gpu, &StepBuffers),
     optimizer: Optimizer,
-    count: usize,
     (scale, limit): (f32, f32),
-    gradient: &wgpu::Buffer,
-    parameter: &[wgpu::Buffer; 3],
+    gradient: &Floats,
+    parameter: [&Floats; 3],
     failure: u32,
 ) -> Pass {
     const NAMES: [&str; 4] = ["SGD", "ADAM", "ADAMAX", "SHIFT_ADAMAX"];
@@ -614,6 +667,7 @@ pub(crate) fn optimize(
             shader!("optimizer"),
         ],
     };
+    let count = gradient.count();
     let (beta1, beta2) = optimizer.betas();
     let [values, momentum, variance] = parameter;
     gpu.pass(
@@ -649,7 +703,7 @@ pub(crate) fn affine(gpu: &Gpu, map: &wgpu::Buffer, outputs: &Floats) -> Pass {
     gpu.pass(
         &program,
         &[outputs.count() as u32, outputs.columns as u32],
-        &[map, &outputs.buffer],
+        &[map, outputs],
         linear(outputs.count(), 256),
     )
 }

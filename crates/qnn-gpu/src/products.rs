@@ -5,7 +5,7 @@ use qnn_core::bits::Encoding;
 use qnn_core::measure::ProductKernel;
 
 use crate::device::{Gpu, GpuError, Program, constant};
-use crate::passes::{Floats, Pass, Planes, encoding_number, shader, words};
+use crate::passes::{Bound, Floats, Pass, Planes, encoding_number, shader, words};
 
 /// How a product is cut into the work of workgroups and of their threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,19 +123,49 @@ pub(crate) fn in_planes(a: Option<Encoding>, b: Option<Encoding>) -> Option<(Enc
     a.filter(packs).zip(b.filter(packs))
 }
 
+/// Where a product's numbers go.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub out: &'a Floats,
+    /// The column of the first one: the other side may be a piece of something.
+    pub first_column: usize,
+    /// Whether they are added to what is there: the terms may be a piece of something.
+    pub adds: bool,
+}
+
+impl<'a> Target<'a> {
+    /// All of `out`.
+    pub fn all(out: &'a Floats) -> Target<'a> {
+        Target {
+            out,
+            first_column: 0,
+            adds: false,
+        }
+    }
+
+    fn words(self) -> [u32; 3] {
+        [
+            self.out.stride as u32,
+            self.first_column as u32,
+            u32::from(self.adds),
+        ]
+    }
+}
+
 /// What becomes of the sums of bit planes.
 pub(crate) enum Store<'a> {
     /// As they are.
     Sums(&'a wgpu::Buffer),
     /// Times what the rows of both sides are worth.
     Numbers {
-        units: [&'a wgpu::Buffer; 2],
-        out: &'a Floats,
+        units: [&'a dyn Bound; 2],
+        target: Target<'a>,
     },
-    /// Compared with thresholds, and packed for the layer above.
+    /// Compared with thresholds, and packed for the layer above, from one of its columns on.
     Signs {
         thresholds: &'a wgpu::Buffer,
         out: &'a Planes,
+        first_column: usize,
     },
 }
 
@@ -157,16 +187,25 @@ pub(crate) fn product_of_planes_with(
     store: Store<'_>,
 ) -> Pass {
     assert_eq!(a.columns, b.columns, "rows of different length");
-    let (store_source, outputs) = match store {
-        Store::Sums(out) => (shader!("store_sums"), vec![out]),
+    let (store_source, outputs, target): (_, Vec<&dyn Bound>, _) = match store {
+        Store::Sums(out) => (shader!("store_sums"), vec![out], [b.rows as u32, 0, 0]),
         Store::Numbers {
             units: [a_units, b_units],
-            out,
+            target,
         } => (
             shader!("store_numbers"),
-            vec![a_units, b_units, &out.buffer],
+            vec![a_units, b_units, target.out],
+            target.words(),
         ),
-        Store::Signs { thresholds, out } => (shader!("store_signs"), vec![thresholds, &out.bits]),
+        Store::Signs {
+            thresholds,
+            out,
+            first_column,
+        } => (
+            shader!("store_signs"),
+            vec![thresholds, &out.bits],
+            [out.columns as u32, first_column as u32, 0],
+        ),
     };
     let number = |encoding: Encoding| encoding_number(encoding) as usize;
     let program = Program {
@@ -184,10 +223,9 @@ pub(crate) fn product_of_planes_with(
         sources: &[shader!("encoding"), shader!("product_planes"), store_source],
     };
     let shape = [a.rows, b.rows, a.columns, words(a.columns) / 4, 0, 0].map(|number| number as u32);
-    let buffers: Vec<&wgpu::Buffer> = [&a.bits, &b.bits, &a.sums, &b.sums]
-        .into_iter()
-        .chain(outputs)
-        .collect();
+    let shape = [&shape[..], &target].concat();
+    let mut buffers: Vec<&dyn Bound> = vec![&a.bits, &b.bits, &a.sums, &b.sums];
+    buffers.extend(outputs);
     let [rows, columns] = tile.area(1);
     let groups = [b.rows.div_ceil(columns), a.rows.div_ceil(rows), 1];
     gpu.pass(
@@ -205,7 +243,7 @@ pub(crate) struct Side<'a> {
     /// Whether the numbers lie term by term.
     pub is_transposed: bool,
     /// What each row is worth.
-    pub units: &'a wgpu::Buffer,
+    pub units: &'a dyn Bound,
 }
 
 impl Side<'_> {
@@ -220,11 +258,11 @@ impl Side<'_> {
 
     /// How far rows and terms lie apart.
     fn strides(&self) -> [u32; 2] {
-        let columns = self.numbers.columns as u32;
+        let stride = self.numbers.stride as u32;
         if self.is_transposed {
-            [1, columns]
+            [1, stride]
         } else {
-            [columns, 1]
+            [stride, 1]
         }
     }
 }
@@ -235,10 +273,10 @@ pub(crate) fn product_of_floats(
     kernel: ProductKernel,
     a: Side<'_>,
     b: Side<'_>,
-    out: &Floats,
+    target: Target<'_>,
 ) -> Pass {
     let tile = (kernel != ProductKernel::Naive).then(|| gpu.tiles().floats);
-    product_of_floats_with(gpu, tile, a, b, out)
+    product_of_floats_with(gpu, tile, a, b, target)
 }
 
 pub(crate) fn product_of_floats_with(
@@ -246,7 +284,7 @@ pub(crate) fn product_of_floats_with(
     tile: Option<Tile>,
     a: Side<'_>,
     b: Side<'_>,
-    out: &Floats,
+    target: Target<'_>,
 ) -> Pass {
     let ((rows, terms), (columns, b_terms)) = (a.rows_and_terms(), b.rows_and_terms());
     assert_eq!(terms, b_terms, "rows of different length");
@@ -272,18 +310,13 @@ pub(crate) fn product_of_floats_with(
     let [rows, columns, terms] = [rows, columns, terms].map(|number| number as u32);
     let ([a_row, a_term], [b_row, b_term]) = (a.strides(), b.strides());
     let shape = [rows, columns, terms, 0, 0, 0, a_row, a_term, b_row, b_term];
+    let shape = [&shape[..], &target.words()].concat();
     let groups = [
         columns.div_ceil(area[1] as u32),
         rows.div_ceil(area[0] as u32),
         1,
     ];
-    let buffers = [
-        &a.numbers.buffer,
-        &b.numbers.buffer,
-        a.units,
-        b.units,
-        &out.buffer,
-    ];
+    let buffers: [&dyn Bound; 5] = [a.numbers, b.numbers, a.units, b.units, target.out];
     gpu.pass(&program, &shape, &buffers, groups)
 }
 
@@ -336,7 +369,7 @@ pub async fn float_product(
             is_transposed: false,
             units: &units,
         });
-        let pass = product_of_floats_with(gpu, tile, a, b, &out);
+        let pass = product_of_floats_with(gpu, tile, a, b, Target::all(&out));
         Ok((out, pass))
     });
     let (out, pass) = made.await?;

@@ -6,7 +6,7 @@ use qnn_core::measure::values;
 use crate::device::{Gpu, GpuError, Program, constant};
 use crate::passes::{Floats, Pass, Planes, linear, shader};
 use crate::products::{
-    Side, Store, Tile, Tiles, float_tiles, product_of_floats_with, product_of_planes_with,
+    Side, Store, Target, Tile, Tiles, float_tiles, product_of_floats_with, product_of_planes_with,
     tiles_of_many_rows,
 };
 use crate::timer::{Now, Timer};
@@ -59,7 +59,9 @@ impl Gpu {
                 is_transposed: false,
                 units: &units,
             };
-            let pass = |tile| product_of_floats_with(self, Some(tile), side(&a), side(&b), &out);
+            let pass = |tile| {
+                product_of_floats_with(self, Some(tile), side(&a), side(&b), Target::all(&out))
+            };
             let tiles = float_tiles(self).into_iter();
             Ok(tiles.map(|tile| (tile, pass(tile))).collect())
         });

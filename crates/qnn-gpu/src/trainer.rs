@@ -13,8 +13,8 @@ use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{Batch, Diverged, LayerState, Progress, StepMetrics, Trainer};
 
 use crate::device::{Gpu, GpuError};
-use crate::passes::{self, Floats, GpuDropout, NormBuffers, Pass, Planes, StepBuffers};
-use crate::products::{Side, Store, in_planes, product_of_floats, product_of_planes};
+use crate::passes::{self, Bound, Floats, GpuDropout, NormBuffers, Pass, Planes, StepBuffers};
+use crate::products::{Side, Store, Target, in_planes, product_of_floats, product_of_planes};
 use crate::readback::Readback;
 
 /// Steps whose metrics the device keeps: as many may be under way.
@@ -400,7 +400,7 @@ struct Factor {
     levels: Floats,
     is_transposed: bool,
     planes: Option<Planes>,
-    units: wgpu::Buffer,
+    units: Floats,
 }
 
 /// What a level is worth: floats are worth themselves.
@@ -446,7 +446,7 @@ impl Plan {
         let shapes = spec.layer_shapes(inputs, CLASSES);
         let largest = shapes.iter().map(|(inputs, units)| inputs * units).max();
         let mut builder = Builder {
-            to_weights: gpu.zeros("the gradient to the weights", largest.unwrap_or(0))?,
+            to_weights: gpu.large_zeros("the gradient to the weights", largest.unwrap_or(0))?,
             gpu,
             spec,
             shapes,
@@ -552,7 +552,7 @@ impl Builder<'_> {
         encoding: Option<Encoding>,
         is_transposed: bool,
         other: Option<Encoding>,
-        units: wgpu::Buffer,
+        units: Floats,
     ) -> Result<Factor, GpuError> {
         let (rows, columns) = if is_transposed {
             (levels.columns, levels.rows)
@@ -577,15 +577,15 @@ impl Builder<'_> {
     }
 
     /// As many of the same unit.
-    fn units(&self, rows: usize, unit: f32) -> Result<wgpu::Buffer, GpuError> {
-        self.gpu.filled("units", &vec![unit; rows])
+    fn units(&self, rows: usize, unit: f32) -> Result<Floats, GpuError> {
+        Floats::of(self.gpu, "units", 1, &vec![unit; rows])
     }
 
-    fn product(&mut self, a: &Factor, b: &Factor, out: &Floats) {
+    fn product(&mut self, a: &Factor, b: &Factor, target: Target<'_>) {
         let pass = match (&a.planes, &b.planes) {
             (Some(a_planes), Some(b_planes)) => {
-                let units = [&a.units, &b.units];
-                let store = Store::Numbers { units, out };
+                let units: [&dyn Bound; 2] = [&a.units, &b.units];
+                let store = Store::Numbers { units, target };
                 product_of_planes(self.gpu, a_planes, b_planes, store)
             }
             _ => {
@@ -594,7 +594,7 @@ impl Builder<'_> {
                     is_transposed: factor.is_transposed,
                     units: &factor.units,
                 });
-                product_of_floats(self.gpu, ProductKernel::Tiled, a, b, out)
+                product_of_floats(self.gpu, ProductKernel::Tiled, a, b, target)
             }
         };
         self.plan.passes.push(pass);
@@ -652,22 +652,8 @@ impl Builder<'_> {
             }
         };
         let quantizer = self.spec.weights();
-        let latent = Floats {
-            buffer: state.latent[0].clone(),
-            rows: units,
-            columns: inputs,
-        };
-        let wanted = quantizer.is_stochastic();
-        let chances = self.chances(wanted, layer, Purpose::Weights, units, inputs)?;
-        let weight_levels = self.floats("the weights", units, inputs)?;
-        self.plan.passes.push(passes::quantize(
-            gpu,
-            quantizer,
-            &latent,
-            chances.as_ref(),
-            None,
-            &weight_levels,
-        ));
+        let latent = Floats::in_buffer(state.latent[0].clone(), units, inputs);
+        let weight_levels = Floats::large(gpu, "the weights", units, inputs)?;
         let encoding = quantizer.encoding();
         let [of_input, of_weights] = plane_encodings(input_encoding, encoding, inputs);
         let input_units = self.units(images, input_unit)?;
@@ -679,9 +665,35 @@ impl Builder<'_> {
             of_weights,
             input_units,
         )?;
-        let b = self.factor(&weight_levels, encoding, false, of_input, weight_units)?;
         let outputs = self.floats("the outputs", images, units)?;
-        self.product(&a, &b, &outputs);
+        let all_chances = match quantizer.is_stochastic() {
+            true => Some(Floats::large(gpu, "chances", units, inputs)?),
+            false => None,
+        };
+        for piece in gpu.pieces(units, inputs) {
+            let chances = all_chances.as_ref().map(|all| all.some_rows(&piece));
+            if let Some(chances) = &chances {
+                let place = place(layer, Purpose::Weights);
+                let pass = passes::chances(gpu, place, &self.plan.shared.step, chances);
+                self.plan.passes.push(pass);
+            }
+            let levels = weight_levels.some_rows(&piece);
+            self.plan.passes.push(passes::quantize(
+                gpu,
+                quantizer,
+                &latent.some_rows(&piece),
+                chances.as_ref(),
+                None,
+                &levels,
+            ));
+            let b = self.factor(&levels, encoding, false, of_input, weight_units.clone())?;
+            let target = Target {
+                out: &outputs,
+                first_column: piece.start,
+                adds: false,
+            };
+            self.product(&a, &b, target);
+        }
         let forward = Forward {
             input_levels,
             input_encoding,
@@ -722,9 +734,15 @@ impl Builder<'_> {
             [place(Failure::ToOutputs), place(Failure::ToSums)],
         );
         self.plan.passes.extend(passes);
+        let row = |of: &wgpu::Buffer| Floats::in_buffer(of.clone(), 1, units);
         for (to, parameter) in [(&to_gamma, &state.gamma), (&to_beta, &state.beta)] {
-            let free = (1.0, f32::MAX);
-            self.optimize(units, free, to, parameter, place(Failure::ToOutputs));
+            let (free, parameter) = ((1.0, f32::MAX), parameter.each_ref().map(row));
+            self.optimize(
+                free,
+                &row(to),
+                parameter.each_ref(),
+                place(Failure::ToOutputs),
+            );
         }
 
         let quantizer = self.spec.gradients();
@@ -735,12 +753,26 @@ impl Builder<'_> {
         if layer > 0 {
             let chances = self.chances(stochastic, layer, Purpose::GradientRows, images, units)?;
             let [of_gradient, of_weights] = plane_encodings(encoding, weights.encoding(), units);
-            let a = self.gradients(gradient, chances.as_ref(), of_weights)?;
+            let (levels, row_units) = self.gradients(gradient, chances.as_ref())?;
             let step = self.units(inputs, worth(weights))?;
-            let levels = &forward.weight_levels;
-            let b = self.factor(levels, weights.encoding(), true, of_gradient, step)?;
             let out = self.floats("the gradient", images, inputs)?;
-            self.product(&a, &b, &out);
+            for piece in gpu.pieces(units, inputs) {
+                let of_piece = levels.some_columns(&piece);
+                let a = self.factor(&of_piece, encoding, false, of_weights, row_units.clone())?;
+                let of_piece = forward.weight_levels.some_rows(&piece);
+                let b = self.factor(
+                    &of_piece,
+                    weights.encoding(),
+                    true,
+                    of_gradient,
+                    step.clone(),
+                )?;
+                let target = Target {
+                    adds: piece.start > 0,
+                    ..Target::all(&out)
+                };
+                self.product(&a, &b, target);
+            }
             to_inputs = Some(out);
         }
 
@@ -749,51 +781,57 @@ impl Builder<'_> {
         self.plan.passes.push(pass);
         let chances = self.chances(stochastic, layer, Purpose::GradientUnits, units, images)?;
         let [of_gradient, of_input] = plane_encodings(encoding, forward.input_encoding, images);
-        let a = self.gradients(&transposed, chances.as_ref(), of_input)?;
+        let (levels, row_units) = self.gradients(&transposed, chances.as_ref())?;
         let step = self.units(inputs, forward.input_unit)?;
-        let (levels, encoding) = (&forward.input_levels, forward.input_encoding);
-        let b = self.factor(levels, encoding, true, of_gradient, step)?;
-        let to_weights = Floats {
-            buffer: self.to_weights.clone(),
-            rows: units,
-            columns: inputs,
-        };
-        self.product(&a, &b, &to_weights);
-        let scale = self.spec.learning_rate_scale.of(inputs, units);
-        let clipped = (scale, 1.0);
-        let failure = place(Failure::ToWeights);
-        let to_weights = self.to_weights.clone();
-        self.optimize(units * inputs, clipped, &to_weights, &state.latent, failure);
+        let (of_inputs, of_encoding) = (&forward.input_levels, forward.input_encoding);
+        let b = self.factor(of_inputs, of_encoding, true, of_gradient, step)?;
+        let to_weights = Floats::in_buffer(self.to_weights.clone(), units, inputs);
+        let latent = state
+            .latent
+            .clone()
+            .map(|part| Floats::in_buffer(part, units, inputs));
+        let clipped = (self.spec.learning_rate_scale.of(inputs, units), 1.0);
+        for piece in gpu.pieces(units, inputs) {
+            let of_piece = levels.some_rows(&piece);
+            let units = row_units.some_rows(&piece);
+            let a = self.factor(&of_piece, encoding, false, of_input, units)?;
+            let gradient = to_weights.some_rows(&piece);
+            self.product(&a, &b, Target::all(&gradient));
+            let latent = latent.each_ref().map(|part| part.some_rows(&piece));
+            self.optimize(
+                clipped,
+                &gradient,
+                latent.each_ref(),
+                place(Failure::ToWeights),
+            );
+        }
         Ok(to_inputs)
     }
 
-    /// Gradients, quantized with a unit for each row.
+    /// Gradients, quantized with a unit for each row; and these.
     fn gradients(
         &mut self,
         gradient: &Floats,
         chances: Option<&Floats>,
-        other: Option<Encoding>,
-    ) -> Result<Factor, GpuError> {
+    ) -> Result<(Floats, Floats), GpuError> {
         let (gpu, quantizer) = (self.gpu, self.spec.gradients());
         let levels = self.floats("the quantized gradient", gradient.rows, gradient.columns)?;
-        let units = gpu.zeros("units", gradient.rows)?;
+        let units = self.floats("units", gradient.rows, 1)?;
         let pass = passes::quantize_gradients(gpu, quantizer, gradient, chances, &levels, &units);
         self.plan.passes.push(pass);
-        self.factor(&levels, quantizer.encoding(), false, other, units)
+        Ok((levels, units))
     }
 
     fn optimize(
         &mut self,
-        count: usize,
         scale_and_limit: (f32, f32),
-        gradient: &wgpu::Buffer,
-        parameter: &[wgpu::Buffer; 3],
+        gradient: &Floats,
+        parameter: [&Floats; 3],
         failure: u32,
     ) {
         self.plan.passes.push(passes::optimize(
             (self.gpu, &self.plan.shared),
             self.spec.optimizer,
-            count,
             scale_and_limit,
             gradient,
             parameter,

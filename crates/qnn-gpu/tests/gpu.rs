@@ -219,11 +219,31 @@ fn any_spec() -> impl Strategy<Value = NetworkSpec> {
 // of an edge between two levels, much that follows from it differs, but that is rare.
 gpu_test!(a_step_of_any_network_is_the_processors, gpu, {
     const SPECS: usize = if IN_BROWSER { 8 } else { 60 };
+    follows(&gpu, SPECS, any_spec()).await;
+});
+
+// The same where layers are cut into pieces of 128 units, as large ones are.
+gpu_test!(a_step_in_pieces_is_the_processors, _gpu, {
+    const SPECS: usize = if IN_BROWSER { 4 } else { 30 };
+    let gpu = open(Request {
+        largest_piece: Some(0),
+        ..Request::default()
+    })
+    .await;
+    let specs = any_spec().prop_map(|spec| NetworkSpec {
+        hidden: spec.hidden.iter().map(|units| 100 + 5 * units).collect(),
+        ..spec
+    });
+    follows(&gpu, SPECS, specs).await;
+});
+
+/// Trains a step of some networks on both.
+async fn follows(gpu: &Rc<Gpu>, count: usize, specs: impl Strategy<Value = NetworkSpec>) {
     let data = digits();
     let mut chaotic = 0;
-    for spec in some(SPECS, any_spec()) {
+    for spec in some(count, specs) {
         let [(trainer, metrics), (on_gpu, gpu_metrics)] =
-            train_on_both(&gpu, &spec, &data.train, 1).await;
+            train_on_both(gpu, &spec, &data.train, 1).await;
         let [loss, other] = [&metrics, &gpu_metrics].map(|metrics| metrics[0].loss);
         assert!(
             (loss - other).abs() < 1e-2 * loss,
@@ -247,10 +267,10 @@ gpu_test!(a_step_of_any_network_is_the_processors, gpu, {
         }
     }
     assert!(
-        chaotic * 20 <= SPECS.max(20),
-        "{chaotic} of {SPECS} networks stray"
+        chaotic * 20 <= count.max(20),
+        "{chaotic} of {count} networks stray"
     );
-});
+}
 
 gpu_test!(two_hundred_steps_are_the_processors, gpu, {
     let data = digits();
@@ -291,10 +311,24 @@ fn answers(logits: &[f32]) -> Vec<usize> {
 }
 
 gpu_test!(packed_networks_answer_as_on_the_processor, gpu, {
+    answer_alike(&gpu).await;
+});
+
+gpu_test!(packed_networks_in_pieces_answer_alike, _gpu, {
+    let gpu = open(Request {
+        largest_piece: Some(0),
+        ..Request::default()
+    })
+    .await;
+    answer_alike(&gpu).await;
+});
+
+/// Asks networks on both.
+async fn answer_alike(gpu: &Gpu) {
     let data = digits();
     for (weights, activations) in [(1, 1), (1, 2), (2, 1), (4, 4), (1, 32), (32, 32)] {
         let spec = NetworkSpec {
-            hidden: vec![130, 65],
+            hidden: vec![300, 65],
             weight_bits: Bits::new(weights).unwrap(),
             activation_bits: Bits::new(activations).unwrap(),
             ..NetworkSpec::default()
@@ -320,8 +354,8 @@ gpu_test!(packed_networks_answer_as_on_the_processor, gpu, {
         ] {
             let pixels = &data.test.pixels[..images * 784];
             let expected = network.logits(pixels);
-            let on_gpu = GpuNetwork::new(&gpu, &network, room, kernel).await.unwrap();
-            let found = on_gpu.logits(&gpu, pixels).await.unwrap();
+            let on_gpu = GpuNetwork::new(gpu, &network, room, kernel).await.unwrap();
+            let found = on_gpu.logits(gpu, pixels).await.unwrap();
             assert_eq!(found.len(), expected.len());
             let far = found
                 .iter()
@@ -340,7 +374,7 @@ gpu_test!(packed_networks_answer_as_on_the_processor, gpu, {
             );
         }
     }
-});
+}
 
 fn small_spec() -> NetworkSpec {
     NetworkSpec {
@@ -465,12 +499,11 @@ gpu_test!(
             .await
             .unwrap();
         }
-        let large = NetworkSpec {
-            hidden: vec![8192, 8192],
-            ..NetworkSpec::default()
-        };
-        let trainer = Trainer::new(large, data.train.image_size()).unwrap();
-        let refused = GpuTrainer::new(gpu, &trainer, &data.train).await.err();
+        // More images at a time than a pass can be handed the sums of.
+        let trainer = Trainer::new(small_spec(), data.train.image_size()).unwrap();
+        let network = trainer.freeze();
+        let refused = GpuNetwork::new(&gpu, &network, 1_000_000, ProductKernel::Planes);
+        let refused = refused.await.err();
         assert!(
             matches!(refused, Some(GpuError::TooLarge { .. })),
             "{refused:?}"

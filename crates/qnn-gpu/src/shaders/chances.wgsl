@@ -5,6 +5,8 @@ struct Place {
     // Layer and purpose.
     place: u32,
     count: u32,
+    // The first block of these: they may be a part.
+    first: u32,
 }
 
 @group(0) @binding(0) var<uniform> place: Place;
@@ -36,7 +38,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u,
         step.key[0].x, step.key[0].y, step.key[0].z, step.key[0].w,
         step.key[1].x, step.key[1].y, step.key[1].z, step.key[1].w,
-        block, 0u, (step.step << 16u) | place.place, 0x80000000u | (step.step >> 16u),
+        place.first + block, 0u, (step.step << 16u) | place.place, 0x80000000u | (step.step >> 16u),
     );
     words = start;
     for (var round = 0u; round < 4u; round++) {

@@ -7,6 +7,8 @@ struct Shape {
     words: u32,
     digits: u32,
     encoding: u32,
+    // How far rows of levels lie apart.
+    stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;

@@ -12,7 +12,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var bit = 0u; bit < 32u; bit++) {
         let row = word * 32u + bit;
         if row < shape.rows {
-            let mine = code(shape.encoding, levels[row * shape.columns + column]);
+            let mine = code(shape.encoding, levels[row * shape.stride + column]);
             for (var digit = 0u; digit < 8u; digit++) {
                 bits[digit] |= ((mine >> digit) & 1u) << bit;
             }

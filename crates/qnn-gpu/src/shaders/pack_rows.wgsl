@@ -14,7 +14,7 @@ fn main(
     let column = group.x * THREADS + thread;
     var mine = 0u;
     if row < shape.rows && column < shape.columns {
-        mine = code(shape.encoding, levels[row * shape.columns + column]);
+        mine = code(shape.encoding, levels[row * shape.stride + column]);
     }
     codes[thread] = mine;
     workgroupBarrier();

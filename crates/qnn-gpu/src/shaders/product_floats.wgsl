@@ -9,6 +9,10 @@ struct Shape {
     // How far rows and terms lie apart.
     a_strides: vec2<u32>,
     b_strides: vec2<u32>,
+    // Where the sums go: how far rows lie apart, the first column, and whether they are added to what is there.
+    out_stride: u32,
+    out_first: u32,
+    adds: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -20,5 +24,11 @@ struct Shape {
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
 fn store(sum: f32, at: vec2<u32>) {
-    out[at.y * shape.columns + at.x] = sum * (a_units[at.y] * b_units[at.x]);
+    let place = at.y * shape.out_stride + shape.out_first + at.x;
+    let number = sum * (a_units[at.y] * b_units[at.x]);
+    if shape.adds != 0u {
+        out[place] += number;
+    } else {
+        out[place] = number;
+    }
 }

@@ -12,6 +12,10 @@ struct Shape {
     words: u32,
     // Row and column of the first sum.
     first: vec2<u32>,
+    // Where the sums go: how far rows lie apart, the first column, and whether they are added to what is there.
+    out_stride: u32,
+    out_first: u32,
+    adds: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;

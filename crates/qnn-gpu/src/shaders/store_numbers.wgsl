@@ -9,7 +9,13 @@ fn store(sums: array<array<i32, COLUMNS>, ROWS>, local: vec2<u32>, first: vec2<u
         for (var column = 0u; column < COLUMNS; column++) {
             let at = first + vec2<u32>(local.x + column * GROUP_COLUMNS, local.y + row * GROUP_ROWS);
             if at.x < shape.columns && at.y < shape.rows {
-                out[at.y * shape.columns + at.x] = f32(sums[row][column]) * (a_units[at.y] * b_units[at.x]);
+                let place = at.y * shape.out_stride + shape.out_first + at.x;
+                let number = f32(sums[row][column]) * (a_units[at.y] * b_units[at.x]);
+                if shape.adds != 0u {
+                    out[place] += number;
+                } else {
+                    out[place] = number;
+                }
             }
         }
     }

@@ -22,10 +22,10 @@ fn store(sums: array<array<i32, COLUMNS>, ROWS>, local: vec2<u32>, first: vec2<u
     }
     workgroupBarrier();
     // Rows are padded to whole 128 bits, as ours are that are multiplied.
-    let out_words = (shape.columns + 127u) / 128u * 4u;
+    let out_words = (shape.out_stride + 127u) / 128u * 4u;
     for (var place = thread; place < TILE_ROWS * TILE_WORDS; place += THREADS) {
         let row = first.y + place / TILE_WORDS;
-        let word = first.x / 32u + place % TILE_WORDS;
+        let word = (shape.out_first + first.x) / 32u + place % TILE_WORDS;
         if row < shape.rows && word < out_words {
             out[row * out_words + word] = atomicLoad(&signs[place]);
         }

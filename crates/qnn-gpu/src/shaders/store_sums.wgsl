@@ -7,7 +7,7 @@ fn store(sums: array<array<i32, COLUMNS>, ROWS>, local: vec2<u32>, first: vec2<u
         for (var column = 0u; column < COLUMNS; column++) {
             let at = first + vec2<u32>(local.x + column * GROUP_COLUMNS, local.y + row * GROUP_ROWS);
             if at.x < shape.columns && at.y < shape.rows {
-                out[at.y * shape.columns + at.x] = sums[row][column];
+                out[at.y * shape.out_stride + shape.out_first + at.x] = sums[row][column];
             }
         }
     }
