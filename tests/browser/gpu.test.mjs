@@ -95,7 +95,7 @@ test("a comparison shows how far it is and can be cancelled, and training goes o
         await trainsOn(page);
         await page.locator("#compare").click();
         await until(() => page.locator("#comparing").isVisible(), "it compares");
-        await until(async () => /Paused/.test(await text(page, "status")), "training pauses");
+        await until(async () => /Train/.test(await text(page, "train")), "training pauses");
         await page.locator("#cancel-comparison").click();
         await until(() => page.locator("#compare").isVisible(), "it has been cancelled");
         await trainsOn(page);
