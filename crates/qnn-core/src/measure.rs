@@ -56,7 +56,7 @@ pub enum Subject {
 pub enum ProductKernel {
     /// Bit planes: XOR or AND, and a count of ones.
     Planes,
-    /// Floats, a thread a sum: the paper's unoptimized kernel.
+    /// Floats, a thread a sum and nothing shared: not optimized.
     Naive,
     /// Floats, in tiles that threads share.
     Tiled,

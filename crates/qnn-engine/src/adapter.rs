@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use js_sys::{Function, Object, Promise, Reflect};
 use qnn_core::data::{DataSet, TrainingData};
+use qnn_core::kernels::Choice;
 use qnn_core::measure::{GpuReport, TrainingSpeed};
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::threads;
 use qnn_core::train::Trainer;
 use qnn_gpu::{
-    Gpu, GpuTrainer, Race, Request, Rounds, compare_networks, compare_products, training_speed,
+    Gpu, GpuError, GpuTrainer, Race, Request, Rounds, compare_networks, compare_products,
+    training_speed,
 };
 use qnn_protocol::GpuState;
 use wasm_bindgen::{JsCast, JsValue};
@@ -30,8 +32,8 @@ const ROUNDS: Rounds = Rounds {
 const TRAINING: f64 = 2.0;
 const PROCESSOR_TIME: f64 = 500.0;
 
-/// Opens the GPU. Its tiles race where it is hardware: what a software adapter does is done by the processor that trains.
-pub async fn open() -> Result<(Rc<Gpu>, Option<Race>), GpuState> {
+/// Opens the GPU.
+pub async fn open() -> Result<Rc<Gpu>, GpuState> {
     let global = js_sys::global();
     let is_secure = Reflect::get(&global, &"isSecureContext".into());
     let is_secure = is_secure.is_ok_and(|is_secure| is_secure.is_truthy());
@@ -44,19 +46,23 @@ pub async fn open() -> Result<(Rc<Gpu>, Option<Race>), GpuState> {
             GpuState::NotSecure
         });
     }
-    let no_adapter = |error: qnn_gpu::GpuError| GpuState::NoAdapter {
+    let no_adapter = |error: GpuError| GpuState::NoAdapter {
         reason: error.to_string(),
     };
     let request = Request {
         name: name(&web_gpu).await.ok(),
         ..Request::default()
     };
-    let gpu = Rc::new(Gpu::open(request).await.map_err(no_adapter)?);
+    let opened = Gpu::open(request).await;
+    opened.map(Rc::new).map_err(no_adapter)
+}
+
+/// Lets the tiles race where the GPU is hardware: what a software adapter does is done by the processor that trains.
+pub async fn race(gpu: &Gpu) -> Result<Option<Race>, GpuError> {
     if gpu.is_software() {
-        return Ok((gpu, None));
+        return Ok(None);
     }
-    let race = gpu.race(&now).await.map_err(no_adapter)?;
-    Ok((gpu, Some(race)))
+    gpu.race(&now).await.map(Some)
 }
 
 /// What the browser tells of the adapter that we get: its maker and its kind, and seldom more.
@@ -88,9 +94,10 @@ async fn name(web_gpu: &JsValue) -> Result<String, JsValue> {
 pub async fn compare(
     gpu: Rc<Gpu>,
     data: Arc<DataSet>,
+    choice: Choice,
     progress: &dyn Fn(&str, f32),
 ) -> Result<GpuReport, String> {
-    let told = |error: qnn_gpu::GpuError| error.to_string();
+    let told = |error: GpuError| error.to_string();
     progress("The tiles race.", 0.0);
     let race = gpu.race(&now).await.map_err(told)?;
     let side = NonZero::new(race.side()).expect("a side is not zero");
@@ -104,7 +111,7 @@ pub async fn compare(
     for (index, hidden) in HIDDEN.iter().enumerate() {
         let what = format!("Training three layers of {} units.", hidden[0]);
         progress(&what, index as f32 / HIDDEN.len() as f32);
-        let (speed, trainer) = train(&gpu, hidden, &data.train).await?;
+        let (speed, trainer) = train(&gpu, hidden, &data.train, choice).await?;
         training.push(speed);
         network = Some(trainer.freeze());
     }
@@ -136,6 +143,7 @@ async fn train(
     gpu: &Rc<Gpu>,
     hidden: &[usize],
     data: &TrainingData,
+    choice: Choice,
 ) -> Result<(TrainingSpeed, Trainer), String> {
     let spec = NetworkSpec {
         hidden: hidden.into(),
@@ -144,23 +152,18 @@ async fn train(
     };
     let mut trainer =
         Trainer::new(spec.clone(), data.image_size()).map_err(|error| error.to_string())?;
+    trainer.choose_kernels(choice);
     let slices = Slices::new();
-    // The first step packs the weights.
+    // The first step packs the weights, and is not timed.
     let (mut images, mut milliseconds, mut steps) = (0, 0.0, 0);
-    while milliseconds < PROCESSOR_TIME {
+    while milliseconds < PROCESSOR_TIME || trainer.is_within_step() {
         let begun = now();
         let metrics = threads::team(|| trainer.advance(data)).map_err(|error| error.to_string())?;
         if steps > 0 {
             milliseconds += now() - begun;
+            images += metrics.map_or(0, |metrics| metrics.images);
         }
-        if let Some(metrics) = metrics {
-            images += if steps > 0 { metrics.images } else { 0 };
-            steps += 1;
-        }
-        slices.pause().await;
-    }
-    while trainer.is_within_step() {
-        threads::team(|| trainer.advance(data)).map_err(|error| error.to_string())?;
+        steps += u32::from(metrics.is_some());
         slices.pause().await;
     }
     let told = |error: qnn_gpu::TrainingError| error.to_string();
@@ -168,13 +171,16 @@ async fn train(
         .await
         .map_err(|error| error.to_string())?;
     // The first step compiles what the device runs, and is all that a slow one does.
-    let mut speed = training_speed(&mut on_gpu, data, 1, &now)
-        .await
-        .map_err(told)?;
-    let steps = (speed * TRAINING / spec.batch_size as f64).min(1000.0) as u32;
-    if steps > 0 {
+    let mut speed = 0.0;
+    let mut steps = 1;
+    for _ in 0..3 {
         let measured = training_speed(&mut on_gpu, data, steps, &now).await;
         speed = measured.map_err(told)?;
+        let seconds = steps as f64 * spec.batch_size as f64 / speed;
+        if seconds > TRAINING {
+            break;
+        }
+        steps = (speed * TRAINING / spec.batch_size as f64).clamp(5.0, 1000.0) as u32;
     }
     on_gpu.finish(&mut trainer).await.map_err(told)?;
     let speed = TrainingSpeed {

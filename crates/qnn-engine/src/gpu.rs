@@ -3,7 +3,7 @@
 
 use qnn_core::data::TrainingData;
 use qnn_core::train::{StepMetrics, Trainer};
-use qnn_gpu::{GpuTrainer, TrainingError};
+use qnn_gpu::{GpuTrainer, PreparedTrainer, TrainingError};
 
 /// Steps begun ahead take so long, in milliseconds: enough for the device to be busy, and little enough for a pause.
 const AHEAD: f64 = 40.0;
@@ -16,6 +16,8 @@ pub struct OnGpu {
     trainer: GpuTrainer,
     /// Whether no step is begun any more: when what was learned has come back, the processor goes on.
     pub is_leaving: bool,
+    /// The step before a single one that is to be trained.
+    single: Option<u32>,
     /// When metrics came last, or the first step since a pause was begun.
     heard: f64,
     /// Milliseconds of a step, lately.
@@ -37,11 +39,11 @@ pub struct News {
 
 impl OnGpu {
     /// Goes on from where `from` stands, between two steps.
-    pub fn new(mut trainer: GpuTrainer, from: &Trainer) -> OnGpu {
-        trainer.go_on_from(from);
+    pub fn new(prepared: PreparedTrainer, from: &Trainer) -> OnGpu {
         OnGpu {
-            trainer,
+            trainer: prepared.begin(from),
             is_leaving: false,
+            single: None,
             heard: 0.0,
             step_time: AHEAD,
             asked: 0.0,
@@ -92,22 +94,29 @@ impl OnGpu {
         Ok(news)
     }
 
-    /// Begins steps for as long as there is room for them, or only one; how many.
-    pub fn begin_steps(&mut self, data: &TrainingData, only_one: bool, time: f64) -> u32 {
-        let ahead = if only_one {
-            1
-        } else {
-            (AHEAD / self.step_time.max(0.1)).ceil() as u32 + 1
-        };
+    /// Begins steps for as long as there is room for them; whether it began any.
+    pub fn begin_steps(&mut self, data: &TrainingData, time: f64) -> bool {
+        let ahead = (AHEAD / self.step_time.max(0.1)).ceil() as u32 + 1;
+        let before = self.trainer.step_count();
         if self.trainer.steps_under_way() == 0 {
             self.heard = time;
         }
-        let mut begun = 0;
         while self.trainer.has_room() && self.trainer.steps_under_way() < ahead {
             self.trainer.step(data);
-            begun += 1;
         }
-        begun
+        self.trainer.step_count() > before
+    }
+
+    /// Begins a single step, unless that has been begun; whether it is over.
+    pub fn single_step(&mut self, data: &TrainingData, time: f64) -> bool {
+        let before = *self.single.get_or_insert(self.trainer.step_count());
+        if self.trainer.step_count() == before && self.trainer.has_room() {
+            self.heard = time;
+            self.trainer.step(data);
+        }
+        let is_over = self.steps_over() > before;
+        self.single.take_if(|_| is_over);
+        is_over
     }
 
     /// Asks for what was learned beyond `trainer`, where that is due, or wanted at once and all steps are over.

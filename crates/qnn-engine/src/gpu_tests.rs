@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use qnn_core::spec::{Bits, NetworkSpec};
-use qnn_gpu::{Gpu, Request};
+use qnn_gpu::{Gpu, GpuError, Request};
 use qnn_protocol::{DataSource, FromEngine, GpuState, ToEngine};
 
 use crate::session::{Pace, Session};
@@ -31,7 +31,8 @@ impl Driven {
         session.receive(ToEngine::UseData {
             source: DataSource::Procedural,
         });
-        session.gpu_opened(Ok((gpu.clone(), None)));
+        session.gpu_opened(Ok(gpu.clone()));
+        session.gpu_ready(Ok(None));
         session.receive(ToEngine::Train);
         Driven {
             session,
@@ -100,6 +101,19 @@ impl Driven {
         self.until("the GPU", Driven::on_gpu);
         let from = self.last_step();
         self.until("steps there", |driven| driven.last_step() > from + 3);
+    }
+
+    /// Why the GPU is not used any more, as told last.
+    fn refusal(&self) -> String {
+        let told = |message: &FromEngine| match message {
+            FromEngine::Backend {
+                message,
+                wants_gpu: false,
+                ..
+            } => message.clone(),
+            _ => None,
+        };
+        self.heard.iter().rev().find_map(told).unwrap_or_default()
     }
 
     /// Step and training of the last state told.
@@ -239,18 +253,54 @@ fn settings_and_data_change_in_the_middle_of_it() {
 fn a_gpu_that_takes_no_network_is_said_and_the_processor_trains_on() {
     let mut driven = Driven::new();
     driven.until("a step", |driven| driven.last_step() > 0);
-    driven.gpu.destroy();
     driven.tell(ToEngine::UseGpu { wanted: true });
-    driven.until("a sentence", |driven| {
-        let refused = |message: &FromEngine| {
-            matches!(message, FromEngine::Backend { message: Some(message), wants_gpu: false, .. }
-                if message.contains("was lost"))
-        };
-        driven.heard.iter().any(refused)
-    });
+    let made = driven.session.begin_move().unwrap();
+    driven.gpu.destroy();
+    let made = pollster::block_on(made);
+    assert!(made.is_err());
+    driven.session.end_move(made);
     let from = driven.last_step();
     driven.until("steps", |driven| driven.last_step() > from + 5);
+    assert!(driven.refusal().contains("was lost"));
     assert!(!driven.on_gpu() && are_in_order(&driven.steps()));
+    // So does one whose tiles cannot race.
+    let error = GpuError::Program("it makes no sense".into());
+    driven.session.gpu_opened(Ok(driven.gpu.clone()));
+    driven.session.gpu_ready(Err(error));
+    driven.turn();
+    assert!(driven.refusal().contains("it makes no sense"));
+}
+
+#[test]
+fn training_that_diverges_on_the_gpu_pauses_before_the_step_that_failed() {
+    let mut driven = Driven::new();
+    driven.until("some steps", |driven| driven.last_step() >= 3);
+    driven.tell(ToEngine::Pause);
+    driven.until("rest", |driven| !driven.session.has_work());
+    driven.session.spoil();
+    // It moves in a pause, too.
+    driven.tell(ToEngine::UseGpu { wanted: true });
+    driven.until("the GPU", Driven::on_gpu);
+    driven.tell(ToEngine::Train);
+    let refused = |message: &FromEngine| match message {
+        FromEngine::Refused { message } => Some(message.clone()),
+        _ => None,
+    };
+    driven.until("a sentence", |driven| {
+        driven
+            .heard
+            .iter()
+            .any(|message| refused(message).is_some())
+    });
+    driven.until("rest", |driven| !driven.session.has_work());
+    let sentence = driven.heard.iter().find_map(refused).unwrap();
+    let (step, training) = driven.state();
+    assert!(
+        !training && sentence.contains(&format!("step {}", step + 1)),
+        "{sentence} {step}"
+    );
+    assert!(are_in_order(&driven.steps()) && driven.last_step() == step);
+    assert_eq!(driven.session.trained_steps(), step);
 }
 
 #[test]

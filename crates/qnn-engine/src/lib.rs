@@ -13,7 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, LocalBoxFuture, Shared, abortable};
 use gloo_timers::future::sleep;
 use js_sys::{Array, Promise, Uint8Array};
 use qnn_core::measure::{Operation, kernel_names};
@@ -41,6 +42,7 @@ pub fn start(threads: u32) {
         load: Cell::new(0),
         measured: RefCell::default(),
         comparison: RefCell::default(),
+        opening: RefCell::default(),
     });
     let (listening, opening) = (engine.clone(), engine);
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -77,6 +79,8 @@ struct Engine {
     measured: RefCell<Vec<(Subject, Operation)>>,
     /// The comparison of the GPU's kernels under way.
     comparison: RefCell<Option<AbortHandle>>,
+    /// The opening of the GPU under way.
+    opening: RefCell<Option<Shared<LocalBoxFuture<'static, ()>>>>,
 }
 
 impl Engine {
@@ -106,7 +110,7 @@ impl Engine {
             Some(Request::Measure(subject, milliseconds)) => {
                 post(&self.measure(subject, milliseconds))
             }
-            Some(Request::OpenGpu) => spawn_local(self.clone().open_gpu()),
+            Some(Request::PrepareGpu) => spawn_local(self.clone().prepare_gpu()),
             Some(Request::CompareGpu) => self.clone().compare_gpu(),
             Some(Request::CancelComparison) => {
                 if let Some(comparison) = self.comparison.take() {
@@ -115,15 +119,41 @@ impl Engine {
             }
             None => {}
         }
+        self.clone().move_to_gpu();
         self.work();
     }
 
-    /// Opens the GPU there is.
+    /// Opens the GPU there is, unless it is open or being opened.
     async fn open_gpu(self: Rc<Self>) {
-        let opened = adapter::open().await;
-        self.session.borrow_mut().gpu_opened(opened);
-        self.flush();
-        self.work();
+        let opening = self.opening.borrow().clone();
+        if let Some(opening) = opening {
+            return opening.await;
+        }
+        if self.session.borrow().gpu().is_some() {
+            return;
+        }
+        let engine = self.clone();
+        let opening = async move {
+            let opened = adapter::open().await;
+            engine.session.borrow_mut().gpu_opened(opened);
+            engine.flush();
+        };
+        let opening = opening.boxed_local().shared();
+        self.opening.replace(Some(opening.clone()));
+        opening.await;
+        self.opening.take();
+    }
+
+    /// Opens the GPU and lets its tiles race.
+    async fn prepare_gpu(self: Rc<Self>) {
+        self.clone().open_gpu().await;
+        let gpu = self.session.borrow().gpu();
+        if let Some(gpu) = gpu {
+            let raced = adapter::race(&gpu).await;
+            self.session.borrow_mut().gpu_ready(raced);
+            self.flush();
+            self.work();
+        }
     }
 
     /// Runs the comparison beside the training, unless one is running.
@@ -137,11 +167,10 @@ impl Engine {
         }
         let engine = self.clone();
         let (comparison, handle) = abortable(async move {
-            if engine.session.borrow().gpu().is_none() {
-                engine.clone().open_gpu().await;
-            }
-            let (gpu, data) = engine.session.borrow().gpu_and_data()?;
-            adapter::compare(gpu, data, &|what, fraction| {
+            engine.clone().open_gpu().await;
+            let choice = engine.session.borrow().choice();
+            let (gpu, data) = engine.session.borrow_mut().begin_comparison()?;
+            adapter::compare(gpu, data, choice, &|what, fraction| {
                 post(&FromEngine::Comparing {
                     what: what.into(),
                     fraction,
@@ -154,6 +183,7 @@ impl Engine {
         spawn_local(async move {
             let outcome = comparison.await;
             self.comparison.take();
+            self.session.borrow_mut().compared();
             let (report, problem) = match outcome {
                 Ok(Ok(report)) => (Some(report), None),
                 Ok(Err(problem)) => (None, Some(problem)),

@@ -12,7 +12,7 @@ use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{Diverged, StepMetrics, Trainer};
 use qnn_core::tune::{Tuner, products};
-use qnn_gpu::{Gpu, GpuError, GpuTrainer, Race as TileRace, TrainingError};
+use qnn_gpu::{Gpu, GpuError, PreparedTrainer, Race as TileRace, TrainingError};
 use qnn_protocol::{
     DataSource, DataSummary, DrawnAnswer, FromEngine, GpuSpeeds, GpuState, StepPoint, Subject,
     TestDigit, ToEngine,
@@ -53,7 +53,8 @@ pub enum Request {
     Load(DataSource),
     Measure(Subject, f64),
     ListKernels,
-    OpenGpu,
+    /// Opens the GPU where there is none, and lets its tiles race where they have not.
+    PrepareGpu,
     CompareGpu,
     CancelComparison,
 }
@@ -88,11 +89,13 @@ pub struct Session {
     race: Option<Race>,
     /// Of the thread that opened it: elsewhere it is only seen that it is there.
     gpu: Option<SendWrapper<Rc<Gpu>>>,
+    is_gpu_ready: bool,
+    is_comparing: bool,
     /// Whether the network is to train on the GPU, and whether it is being made there.
     wants_gpu: bool,
     is_moving: bool,
     /// Made on the GPU, for the end of the step under way.
-    moved: Option<SendWrapper<GpuTrainer>>,
+    moved: Option<SendWrapper<PreparedTrainer>>,
     on_gpu: Option<SendWrapper<OnGpu>>,
     /// How far it is there, for all threads.
     standing: Standing,
@@ -239,7 +242,10 @@ impl Session {
     pub fn has_work(&self) -> bool {
         self.data.is_some()
             && self.trainer.as_ref().is_some_and(|trainer| {
-                self.trains() || self.evaluation.is_some() || self.is_behind(trainer)
+                self.trains()
+                    || self.moved.is_some()
+                    || self.evaluation.is_some()
+                    || self.is_behind(trainer)
             })
     }
 
@@ -358,6 +364,7 @@ impl Session {
     fn configure(&mut self, spec: NetworkSpec) {
         let problem = spec.validate().err().map(|error| error.to_string());
         let problem = problem.or_else(|| too_large(&spec, self.inputs(), self.choice));
+        let problem = problem.or_else(|| self.too_large_beside(&spec));
         if let Some(message) = problem {
             let spec = self.spec.clone();
             return self
@@ -496,7 +503,9 @@ impl Session {
     fn drop_trainer(&mut self) {
         self.trainer = None;
         self.pending = None;
-        self.on_gpu = None;
+        if self.on_gpu.take().is_some() {
+            self.tell_backend(None);
+        }
     }
 
     /// A new network, where there is none and there is data.
@@ -612,51 +621,87 @@ impl Session {
         matches!(since, 20 | 50 | 100) || metrics.step.is_multiple_of(200)
     }
 
-    /// Takes up the GPU that was opened, and what its tiles do where they have raced; or why there is none.
-    pub fn gpu_opened(&mut self, opened: Result<(Rc<Gpu>, Option<TileRace>), GpuState>) {
-        let state = match opened {
+    /// Takes up the GPU that was opened; or why there is none.
+    pub fn gpu_opened(&mut self, opened: Result<Rc<Gpu>, GpuState>) {
+        match opened {
             Err(state) => {
+                self.messages.push(FromEngine::Gpu { state });
                 self.wants_gpu = false;
-                state
+                self.tell_backend(None);
             }
-            Ok((gpu, race)) => {
-                let state = GpuState::Present {
-                    adapter: gpu.name(),
-                    is_software: gpu.is_software(),
-                    speeds: race.map(|race| GpuSpeeds {
-                        planes: race.planes[0].giga_macs,
-                        floats: race.floats[0].giga_macs,
-                        limits: race.limits,
-                    }),
-                };
-                self.gpu = Some(SendWrapper::new(gpu));
-                state
+            Ok(gpu) => {
+                self.is_gpu_ready = false;
+                self.gpu = Some(SendWrapper::new(gpu.clone()));
+                self.tell_gpu(&gpu, None);
             }
-        };
-        self.messages.push(FromEngine::Gpu { state });
-        self.tell_backend(None);
+        }
     }
 
+    /// Takes note that the GPU's tiles have raced, or need not.
+    pub fn gpu_ready(&mut self, raced: Result<Option<TileRace>, GpuError>) {
+        match (raced, self.gpu()) {
+            (Ok(race), Some(gpu)) => {
+                self.is_gpu_ready = true;
+                self.tell_gpu(&gpu, race);
+            }
+            (Err(error), _) => self.give_up_gpu(error),
+            (Ok(_), None) => {}
+        }
+    }
+
+    fn tell_gpu(&mut self, gpu: &Gpu, race: Option<TileRace>) {
+        self.messages.push(FromEngine::Gpu {
+            state: GpuState::Present {
+                adapter: gpu.name(),
+                is_software: gpu.is_software(),
+                speeds: race.map(|race| GpuSpeeds {
+                    planes: race.planes[0].giga_macs,
+                    floats: race.floats[0].giga_macs,
+                    limits: race.limits,
+                }),
+            },
+        });
+    }
+
+    /// The GPU, unless it was lost.
     pub fn gpu(&self) -> Option<Rc<Gpu>> {
-        self.gpu.as_deref().cloned()
+        let gpu = self.gpu.as_deref().filter(|gpu| gpu.lost().is_none());
+        gpu.cloned()
     }
 
     /// The GPU and the data, for a comparison; or, in a sentence, why there can be none.
-    pub fn gpu_and_data(&self) -> Result<(Rc<Gpu>, Arc<DataSet>), String> {
+    pub fn begin_comparison(&mut self) -> Result<(Rc<Gpu>, Arc<DataSet>), String> {
         let gpu = self.gpu().ok_or("There is no GPU to compare on.")?;
         let data = self.data.as_ref().ok_or("There is no data yet.")?;
-        let trainer = self.trainer.as_ref().map_or(0, Trainer::weight_count);
-        if trainer > MAX_WEIGHTS_BESIDE {
-            return Err("The comparison needs memory that the network in training takes: choose a smaller one first.".into());
+        self.is_comparing = true;
+        if let Some(refusal) = self.too_large_beside(&self.spec) {
+            self.is_comparing = false;
+            return Err(refusal);
         }
         Ok((gpu, data.clone()))
     }
 
+    /// Takes note that the comparison is over.
+    pub fn compared(&mut self) {
+        self.is_comparing = false;
+    }
+
+    /// Why a network does not fit the memory beside that of a comparison, if one is under way.
+    fn too_large_beside(&self, spec: &NetworkSpec) -> Option<String> {
+        let is_too_large = self.is_comparing && weights(spec, self.inputs()) > MAX_WEIGHTS_BESIDE;
+        is_too_large.then(|| {
+            "There is no memory for so large a network beside the comparison of the GPU's kernels: choose a smaller one, or wait."
+                .into()
+        })
+    }
+
+    /// How the kernels of the processor are chosen here.
+    pub fn choice(&self) -> Choice {
+        self.choice
+    }
+
     fn use_gpu(&mut self, wanted: bool) -> Option<Request> {
         self.wants_gpu = wanted;
-        if wanted && self.gpu.is_none() {
-            return Some(Request::OpenGpu);
-        }
         if !wanted {
             self.moved = None;
             if let Some(on_gpu) = &mut self.on_gpu {
@@ -665,25 +710,27 @@ impl Session {
             }
         }
         self.tell_backend(None);
-        None
+        let is_ready = self.is_gpu_ready && self.gpu().is_some();
+        (wanted && !is_ready).then_some(Request::PrepareGpu)
     }
 
     /// Begins to make the network on the GPU where it is to train there and does not. While that takes, it trains here.
     pub fn begin_move(
         &mut self,
-    ) -> Option<impl Future<Output = Result<GpuTrainer, GpuError>> + use<>> {
-        if !self.wants_gpu || self.is_moving || self.moved.is_some() || self.on_gpu.is_some() {
+    ) -> Option<impl Future<Output = Result<PreparedTrainer, GpuError>> + use<>> {
+        let is_there = self.is_moving || self.moved.is_some() || self.on_gpu.is_some();
+        if !self.wants_gpu || !self.is_gpu_ready || is_there {
             return None;
         }
-        let (Some(gpu), Some(trainer), Some(data)) = (&self.gpu, &self.trainer, &self.data) else {
+        let (Some(gpu), Some(trainer), Some(data)) = (self.gpu(), &self.trainer, &self.data) else {
             return None;
         };
         self.is_moving = true;
-        Some(GpuTrainer::new((**gpu).clone(), trainer, &data.train))
+        Some(PreparedTrainer::new(gpu, trainer, &data.train))
     }
 
     /// Takes up what was made on the GPU, as soon as no step is under way.
-    pub fn end_move(&mut self, made: Result<GpuTrainer, GpuError>) {
+    pub fn end_move(&mut self, made: Result<PreparedTrainer, GpuError>) {
         self.is_moving = false;
         match made {
             Ok(made) if self.wants_gpu => self.moved = Some(SendWrapper::new(made)),
@@ -701,7 +748,7 @@ impl Session {
             return;
         }
         // What was made for other settings is of no use any more.
-        let fits = |made: &SendWrapper<GpuTrainer>| made.fits(trainer, &data.train);
+        let fits = |made: &SendWrapper<PreparedTrainer>| made.fits(trainer, &data.train);
         if let Some(made) = self.moved.take().filter(fits) {
             self.standing = Standing {
                 step: trainer.step_count(),
@@ -718,6 +765,18 @@ impl Session {
     #[cfg(test)]
     pub fn trained_steps(&self) -> u32 {
         self.trainer.as_ref().map_or(0, Trainer::step_count)
+    }
+
+    /// Lets the next step diverge: the last layer's gammas are near the end of float32.
+    #[cfg(test)]
+    pub fn spoil(&mut self) {
+        if let Some(trainer) = &mut self.trainer {
+            trainer.take_up(trainer.progress(), |layer, state| {
+                if layer == 1 {
+                    state.gamma[0].fill(3e38);
+                }
+            });
+        }
     }
 
     /// The GPU's share of the work, to be called before every [`work`](Self::work) by the thread that opened it: what has come
@@ -744,29 +803,32 @@ impl Session {
                 return true;
             }
             Err(TrainingError::Diverged(diverged)) => {
-                // Nothing was learned from that step, and all from those before.
+                // What was learned up to there is brought back.
                 on_gpu.is_leaving = true;
                 self.standing.is_busy = true;
-                self.wants_gpu = false;
                 self.diverged(diverged);
                 return true;
             }
         };
         let mut is_active = !news.metrics.is_empty() || news.has_learned;
         let is_over = on_gpu.is_leaving && !on_gpu.is_busy() && !on_gpu.is_ahead_of(trainer);
-        let is_one_step = self.mode == Mode::OneStep;
-        let is_one_step_over = is_one_step && !news.metrics.is_empty();
-        if self.mode != Mode::Paused && !is_one_step_over && !on_gpu.is_leaving {
-            is_active |= on_gpu.begin_steps(&data.train, is_one_step, time) > 0;
+        let mut is_one_step_over = false;
+        match self.mode {
+            _ if on_gpu.is_leaving => {}
+            Mode::Paused => {}
+            Mode::OneStep => is_one_step_over = on_gpu.single_step(&data.train, time),
+            Mode::Training => is_active |= on_gpu.begin_steps(&data.train, time),
         }
         let is_last = on_gpu.is_leaving || self.mode != Mode::Training;
         on_gpu.bring_back(trainer, is_last, time);
         let is_over_in_pause = self.mode == Mode::Paused
             && on_gpu.steps_over() == on_gpu.step_count()
             && self.standing.step != on_gpu.step_count();
+        let epoch = on_gpu.epochs(&data.train);
+        self.test_is_due |= epoch.floor() > self.standing.epoch.floor();
         self.standing = Standing {
             step: on_gpu.steps_over(),
-            epoch: on_gpu.epochs(&data.train),
+            epoch,
             is_busy: on_gpu.is_leaving || on_gpu.is_busy() || on_gpu.is_ahead_of(trainer),
         };
         let images: usize = news.metrics.iter().map(|metrics| metrics.images).sum();
@@ -781,7 +843,9 @@ impl Session {
             self.tell_steps();
             self.tell_state();
         }
-        if news.has_learned && std::mem::take(&mut self.test_is_due) {
+        // A test under way is not given up for another: it would never end where steps are fast.
+        let may_test = news.has_learned && self.evaluation.is_none();
+        if may_test && std::mem::take(&mut self.test_is_due) {
             self.begin_evaluation();
         }
         if is_over {
@@ -797,6 +861,7 @@ impl Session {
     /// Goes on here from what the GPU has brought back last.
     fn give_up_gpu(&mut self, error: GpuError) {
         self.wants_gpu = false;
+        self.moved = None;
         let before = self.on_gpu.take().map(|on_gpu| on_gpu.step_count());
         if matches!(error, GpuError::Lost(_)) {
             self.gpu = None;
@@ -924,10 +989,14 @@ impl Session {
     }
 }
 
+fn weights(spec: &NetworkSpec, inputs: usize) -> usize {
+    let shapes = spec.layer_shapes(inputs, CLASSES);
+    shapes.iter().map(|(inputs, units)| inputs * units).sum()
+}
+
 /// Why a network of `spec` for images of `inputs` pixels does not fit the engine's memory, if it does not.
 fn too_large(spec: &NetworkSpec, inputs: usize, choice: Choice) -> Option<String> {
-    let shapes = spec.layer_shapes(inputs, CLASSES);
-    let weights: usize = shapes.iter().map(|(inputs, units)| inputs * units).sum();
+    let weights = weights(spec, inputs);
     let encodings = (spec.activations().encoding(), spec.weights().encoding());
     let most = match ProductKind::of(choice, encodings.0, encodings.1) {
         ProductKind::Integer(Method::Popcount | Method::Lookup) => MAX_WEIGHTS,

@@ -8,7 +8,7 @@ use qnn_core::loss::argmax;
 use qnn_core::measure::{KernelTimes, ProductKernel, Trial, TrialReport, noise};
 use qnn_core::packed::PackedNetwork;
 
-use crate::device::{Gpu, GpuError};
+use crate::device::{Buffer, Gpu, GpuError};
 use crate::network::GpuNetwork;
 use crate::passes::{Bound, Floats, Pass, Planes};
 use crate::products::{Side, Store, Target, product_of_floats, product_of_planes};
@@ -20,8 +20,8 @@ use crate::trainer::{GpuTrainer, TrainingError};
 pub const PAPER_SIDE: usize = 8192;
 pub const PAPER_IMAGES: usize = 10_000;
 
-/// Rows of a piece of a large product, whose operands and sums are buffers of their own.
-const PIECE_ROWS: usize = 2048;
+/// The most and the fewest rows of a piece of a large product, whose operands and sums are buffers of their own.
+const PIECE_ROWS: [usize; 2] = [2048, 256];
 /// Images of a submission at most.
 const MOST_IMAGES: usize = 1024;
 /// What the floats of a submission may take in tiles, in seconds. Without them they take several times as long, and a driver
@@ -64,6 +64,15 @@ impl Race {
         side
     }
 
+    /// Rows and columns of a piece of a product of `side` terms.
+    fn piece_rows(&self, side: usize) -> usize {
+        let [mut rows, fewest] = PIECE_ROWS;
+        while rows > fewest && (rows * rows * side) as f64 > self.float_macs(SUBMISSION) {
+            rows /= 2;
+        }
+        rows.min(side)
+    }
+
     /// The most images, up to the paper's, for a network of so many weights that do not take too long here.
     pub fn images(&self, weights: usize) -> usize {
         let images = self.float_macs(PATIENCE) / weights as f64;
@@ -81,7 +90,7 @@ pub async fn compare_products(
     progress: Progress<'_>,
 ) -> Result<TrialReport, GpuError> {
     let side = side.get();
-    let product = Product::new(gpu, side).await?;
+    let product = Product::new(gpu, side, race.piece_rows(side)).await?;
     let timer = Timer::new(gpu, now);
     let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
     let mut packing = Vec::new();
@@ -96,9 +105,11 @@ pub async fn compare_products(
         for (index, (times, passes)) in kernels.iter_mut().zip(&passes).enumerate() {
             progress((round * ProductKernel::ALL.len() + index) as f32 / runs as f32);
             if round == 0 {
-                // To warm up, and to see whether it finds what the others find.
-                gpu.submit(&passes[..1], None, |_| ());
-                let found = gpu.read::<f32>(&product.sums[0].buffer).await?;
+                // To warm up, and to see whether it finds what the others find: of the first piece and of the last one.
+                let last = passes.len() - 1;
+                gpu.submit([&passes[0], &passes[last]], None, |_| ());
+                let found = [0, last].map(|piece| &product.sums[piece].buffer);
+                let found = [gpu.read::<f32>(found[0]).await?, gpu.read(found[1]).await?];
                 agree &= *sums.get_or_insert_with(|| found.clone()) == found;
             }
             let submissions = passes.len().div_ceil(pieces);
@@ -124,24 +135,25 @@ pub async fn compare_products(
 /// A large product in pieces.
 struct Product {
     planes: [Vec<Planes>; 2],
+    /// The first operand row by row, the second one term by term.
     floats: [Vec<Floats>; 2],
-    units: wgpu::Buffer,
+    units: Buffer,
     /// Piece by piece, those of a row after the other.
     sums: Vec<Floats>,
     pack: Vec<Pass>,
 }
 
 impl Product {
-    async fn new(gpu: &Gpu, side: usize) -> Result<Product, GpuError> {
+    async fn new(gpu: &Gpu, side: usize, piece_rows: usize) -> Result<Product, GpuError> {
         let mut product = Product {
             planes: Default::default(),
             floats: Default::default(),
-            units: gpu.filled("units", &[1.0f32; PIECE_ROWS])?,
+            units: gpu.filled("units", &vec![1.0f32; piece_rows])?,
             sums: Vec::new(),
             pack: Vec::new(),
         };
-        let pieces = || (0..side).step_by(PIECE_ROWS);
-        let rows_of = |first: usize| PIECE_ROWS.min(side - first);
+        let pieces = || (0..side).step_by(piece_rows);
+        let rows_of = |first: usize| piece_rows.min(side - first);
         for (operand, first) in [0, 1]
             .into_iter()
             .flat_map(|of| pieces().map(move |p| (of, p)))
@@ -152,9 +164,14 @@ impl Product {
                 let seed = (2 * first + operand) as u32;
                 let sign = |bits: u32| if bits >> 31 == 0 { 1.0f32 } else { -1.0 };
                 let signs: Vec<f32> = noise(rows * side, seed).map(sign).collect();
-                let floats = Floats::of(gpu, "signs as floats", side, &signs)?;
+                // The second one term by term: so neighbouring threads, whose columns are neighbours, read neighbouring
+                // numbers.
+                let is_transposed = operand == 1;
+                let columns = if is_transposed { rows } else { side };
+                let floats = Floats::of(gpu, "signs as floats", columns, &signs)?;
                 let planes = Planes::new(gpu, "signs", Encoding::Sign, rows, side)?;
-                let pack: Vec<Pass> = planes.pack(gpu, &floats, false, Encoding::Sign).collect();
+                let pack = planes.pack(gpu, &floats, is_transposed, Encoding::Sign);
+                let pack: Vec<Pass> = pack.collect();
                 gpu.submit(&pack, None, |_| ());
                 Ok((floats, planes, pack))
             });
@@ -184,13 +201,12 @@ impl Product {
                 let units: [&dyn Bound; 2] = [&self.units; 2];
                 return product_of_planes(gpu, a, b, Store::Numbers { units, target });
             }
-            let side = |numbers| Side {
-                numbers,
-                is_transposed: false,
+            let side = |operand: usize, piece: usize| Side {
+                numbers: &self.floats[operand][piece],
+                is_transposed: operand == 1,
                 units: &self.units,
             };
-            let (a, b) = (&self.floats[0][row], &self.floats[1][column]);
-            product_of_floats(gpu, kernel, side(a), side(b), target)
+            product_of_floats(gpu, kernel, side(0, row), side(1, column), target)
         });
         pieces.collect()
     }

@@ -3,8 +3,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 /// Rows that all pieces of a matrix but the last one are multiples of.
@@ -82,6 +83,34 @@ impl Constant for usize {
 impl Constant for bool {
     fn text(self) -> String {
         self.to_string()
+    }
+}
+
+/// Memory of the device. It is given back with the last who holds it: a browser's collector of garbage, which is all that would
+/// do so otherwise, knows nothing of how much it is.
+#[derive(Clone)]
+pub(crate) struct Buffer(Rc<Owned>);
+
+struct Owned(wgpu::Buffer);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // What was submitted before is still done.
+        self.0.destroy();
+    }
+}
+
+impl From<wgpu::Buffer> for Buffer {
+    fn from(buffer: wgpu::Buffer) -> Buffer {
+        Buffer(Rc::new(Owned(buffer)))
+    }
+}
+
+impl Deref for Buffer {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.0.0
     }
 }
 
@@ -264,12 +293,12 @@ impl Gpu {
     }
 
     /// A buffer of zeros for `count` numbers of four bytes, or what is too much about it.
-    pub(crate) fn zeros(&self, what: &str, count: usize) -> Result<wgpu::Buffer, GpuError> {
+    pub(crate) fn zeros(&self, what: &str, count: usize) -> Result<Buffer, GpuError> {
         self.buffer(what, count, self.limits().max_storage_buffer_binding_size)
     }
 
     /// The same, but for more numbers than a pass can be handed at once: they are worked on in [pieces](Self::pieces).
-    pub(crate) fn large_zeros(&self, what: &str, count: usize) -> Result<wgpu::Buffer, GpuError> {
+    pub(crate) fn large_zeros(&self, what: &str, count: usize) -> Result<Buffer, GpuError> {
         self.buffer(what, count, u64::MAX)
     }
 
@@ -285,7 +314,7 @@ impl Gpu {
             .map(move |first| first..rows.min(first + step))
     }
 
-    fn buffer(&self, what: &str, count: usize, limit: u64) -> Result<wgpu::Buffer, GpuError> {
+    fn buffer(&self, what: &str, count: usize, limit: u64) -> Result<Buffer, GpuError> {
         let bytes = 4 * count.max(1).next_multiple_of(4) as u64;
         let limit = limit.min(self.limits().max_buffer_size);
         if bytes > limit {
@@ -295,14 +324,15 @@ impl Gpu {
                 limit,
             });
         }
-        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size: bytes,
             usage: wgpu::BufferUsages::STORAGE
                 | wgpu::BufferUsages::COPY_SRC
                 | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        }))
+        });
+        Ok(buffer.into())
     }
 
     /// A buffer of these numbers, which may be [large](Self::large_zeros).
@@ -310,7 +340,7 @@ impl Gpu {
         &self,
         what: &str,
         numbers: &[T],
-    ) -> Result<wgpu::Buffer, GpuError> {
+    ) -> Result<Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(numbers);
         let buffer = self.large_zeros(what, bytes.len().div_ceil(4))?;
         self.write(&buffer, bytes);
@@ -318,7 +348,7 @@ impl Gpu {
     }
 
     /// Writes bytes to the beginning of a buffer, those after the last whole word with zeros behind them.
-    pub(crate) fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) {
+    pub(crate) fn write(&self, buffer: &Buffer, bytes: &[u8]) {
         let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
         self.queue.write_buffer(buffer, 0, whole);
         if !rest.is_empty() {
@@ -329,7 +359,7 @@ impl Gpu {
     }
 
     /// A uniform buffer of these words.
-    pub(crate) fn uniform(&self, words: &[u32]) -> wgpu::Buffer {
+    pub(crate) fn uniform(&self, words: &[u32]) -> Buffer {
         let size = 4 * words.len().next_multiple_of(4) as u64;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -337,6 +367,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        let buffer = Buffer::from(buffer);
         self.write(&buffer, bytemuck::cast_slice(words));
         buffer
     }

@@ -24,4 +24,4 @@ pub use network::GpuNetwork;
 pub use products::{Tile, Tiles, float_product, float_tiles, integer_product, plane_tiles};
 pub use race::{Race, TileSpeed};
 pub use timer::Now;
-pub use trainer::{GpuTrainer, MOST_STEPS, TrainingError};
+pub use trainer::{GpuTrainer, MOST_STEPS, PreparedTrainer, TrainingError};

@@ -6,7 +6,7 @@ use qnn_core::layers::Operand;
 use qnn_core::measure::ProductKernel;
 use qnn_core::packed::{Edge, PackedLayer, PackedNetwork, Threshold};
 
-use crate::device::{Gpu, GpuError};
+use crate::device::{Buffer, Gpu, GpuError};
 use crate::passes::{self, Floats, Pass, Planes};
 use crate::products::{Side, Store, Target, in_planes, product_of_floats, product_of_planes};
 use crate::timer::{Now, Timer, TimestampWrites};
@@ -15,7 +15,7 @@ use crate::timer::{Now, Timer, TimestampWrites};
 pub struct GpuNetwork {
     images: usize,
     inputs: usize,
-    pixels: wgpu::Buffer,
+    pixels: Buffer,
     logits: Floats,
     passes: Vec<Pass>,
 }
@@ -77,11 +77,9 @@ impl GpuNetwork {
 
     /// The logits of images, `[images, classes]`, from their pixels, in as many submissions as it takes.
     pub async fn logits(&self, gpu: &Gpu, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
-        let all = self.room(gpu, pixels).await?;
-        self.submit(gpu, pixels, &all, &|_, _| None);
-        let mut logits = gpu.read(&all).await?;
-        logits.truncate(pixels.len() / self.inputs * CLASSES);
-        Ok(logits)
+        let all = self.upload(gpu, pixels).await?;
+        self.submit(gpu, &all, &|_, _| None);
+        self.read(gpu, &all, pixels).await
     }
 
     /// Those logits, and the milliseconds from the pixels on the device to the logits there.
@@ -91,36 +89,61 @@ impl GpuNetwork {
         pixels: &[u8],
         now: Now<'_>,
     ) -> Result<(Vec<f32>, f64), GpuError> {
-        let all = self.room(gpu, pixels).await?;
+        let all = self.upload(gpu, pixels).await?;
         let timer = Timer::new(gpu, now);
-        let milliseconds = timer.time(|writes| self.submit(gpu, pixels, &all, writes));
-        let milliseconds = milliseconds.await?;
-        let mut logits = gpu.read(&all).await?;
-        logits.truncate(pixels.len() / self.inputs * CLASSES);
-        Ok((logits, milliseconds))
+        let milliseconds = timer.time(|writes| self.submit(gpu, &all, writes)).await?;
+        Ok((self.read(gpu, &all, pixels).await?, milliseconds))
     }
 
-    /// Room for the logits of all images, those that fill up the last submission included.
-    async fn room(&self, gpu: &Gpu, pixels: &[u8]) -> Result<wgpu::Buffer, GpuError> {
-        let images = (pixels.len() / self.inputs).next_multiple_of(self.images);
-        gpu.checked("the logits", || gpu.zeros("the logits", images * CLASSES))
-            .await
-    }
-
-    /// Submits the passes for all images; their logits lie in `all` afterwards.
-    fn submit(&self, gpu: &Gpu, pixels: &[u8], all: &wgpu::Buffer, writes: &TimestampWrites<'_>) {
+    /// Brings all pixels to the device, piece by piece, each of them what a submission takes.
+    async fn upload(&self, gpu: &Gpu, pixels: &[u8]) -> Result<AllImages, GpuError> {
         let pieces = pixels.chunks(self.images * self.inputs);
-        let last = pieces.len() - 1;
+        let made = gpu.checked("the images", || {
+            let logits = gpu.zeros("the logits", pieces.len() * self.images * CLASSES)?;
+            let pixels = pieces.map(|piece| gpu.filled("the pixels", piece));
+            Ok(AllImages {
+                pixels: pixels.collect::<Result<_, _>>()?,
+                logits,
+            })
+        });
+        made.await
+    }
+
+    /// Submits the passes for all images.
+    fn submit(&self, gpu: &Gpu, all: &AllImages, writes: &TimestampWrites<'_>) {
+        let last = all.pixels.len() - 1;
         let bytes = 4 * (self.images * CLASSES) as u64;
-        for (index, piece) in pieces.enumerate() {
-            gpu.write(&self.pixels, piece);
+        for (index, pixels) in all.pixels.iter().enumerate() {
+            gpu.submit([], None, |encoder| {
+                let length = pixels.size().min(self.pixels.size());
+                encoder.copy_buffer_to_buffer(pixels, 0, &self.pixels, 0, length);
+            });
             let writes = writes(index == 0, index == last);
             gpu.submit(&self.passes, writes, |encoder| {
                 let to = index as u64 * bytes;
-                encoder.copy_buffer_to_buffer(&self.logits.buffer, 0, all, to, bytes);
+                encoder.copy_buffer_to_buffer(&self.logits.buffer, 0, &all.logits, to, bytes);
             });
         }
     }
+
+    /// The logits of the images that there are: the last submission may have been filled up.
+    async fn read(&self, gpu: &Gpu, all: &AllImages, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
+        let mut logits = gpu.read(&all.logits).await?;
+        logits.truncate(pixels.len() / self.inputs * CLASSES);
+        Ok(logits)
+    }
+}
+
+/// Images on the device: the pixels of each submission, and the logits of all.
+struct AllImages {
+    pixels: Vec<Buffer>,
+    logits: Buffer,
+}
+
+/// Rows of so many numbers as columns.
+fn transposed(numbers: &[f32], columns: usize) -> Vec<f32> {
+    let places = (0..columns).flat_map(|column| (column..numbers.len()).step_by(columns));
+    places.map(|place| numbers[place]).collect()
 }
 
 /// What the product of a layer gives.
@@ -130,7 +153,7 @@ enum Output<'a> {
 }
 
 /// Thresholds as the shaders take them.
-fn threshold_buffer(gpu: &Gpu, thresholds: &[Threshold]) -> Result<wgpu::Buffer, GpuError> {
+fn threshold_buffer(gpu: &Gpu, thresholds: &[Threshold]) -> Result<Buffer, GpuError> {
     let pairs: Vec<[i32; 2]> = thresholds
         .iter()
         .map(|threshold| [threshold.least, i32::from(threshold.above)])
@@ -181,7 +204,6 @@ fn layer_passes(
     let levels = weights.levels();
     for piece in gpu.pieces(units, inputs) {
         let of_piece = &levels[piece.start * inputs..piece.end * inputs];
-        let of_piece = Floats::of(gpu, "the weights", inputs, of_piece)?;
         let target = |out| Target {
             out,
             first_column: piece.start,
@@ -189,6 +211,7 @@ fn layer_passes(
         };
         passes.push(match (&input, encodings) {
             (Input::Planes(input), Some((a, b))) => {
+                let of_piece = Floats::of(gpu, "the weights", inputs, of_piece)?;
                 let packed = Planes::new(gpu, "the weights", b, piece.len(), inputs)?;
                 // Once is enough, and done before anything else is submitted.
                 let pack: Vec<Pass> = packed.pack(gpu, &of_piece, false, a).collect();
@@ -216,12 +239,19 @@ fn layer_passes(
                 let Output::Sums(sums) = &output else {
                     unreachable!("only sums of planes are made signs at once")
                 };
-                let side = |numbers, units| Side {
-                    numbers,
+                // Term by term, so that neighbouring threads, whose units are neighbours, read neighbouring numbers.
+                let of_piece = transposed(of_piece, inputs);
+                let of_piece = Floats::of(gpu, "the weights", piece.len(), &of_piece)?;
+                let a = Side {
+                    numbers: levels,
                     is_transposed: false,
-                    units,
+                    units: &input_units,
                 };
-                let (a, b) = (side(levels, &input_units), side(&of_piece, &weight_units));
+                let b = Side {
+                    numbers: &of_piece,
+                    is_transposed: true,
+                    units: &weight_units,
+                };
                 let kernel = match kernel {
                     ProductKernel::Planes => ProductKernel::Tiled,
                     other => other,

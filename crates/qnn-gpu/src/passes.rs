@@ -8,7 +8,7 @@ use qnn_core::data::CLASSES;
 use qnn_core::quant::{GradientQuantizer, Quantizer};
 use qnn_core::spec::{Levels, Loss, Normalization, Optimizer};
 
-use crate::device::{Gpu, GpuError, Program, constant};
+use crate::device::{Buffer, Gpu, GpuError, Program, constant};
 
 macro_rules! shader {
     ($name:literal) => {
@@ -22,10 +22,15 @@ const MOST_GROUPS: usize = 65_535;
 
 /// What a program can be handed: a buffer or a part of one.
 pub(crate) trait Bound {
+    fn buffer(&self) -> &Buffer;
     fn binding(&self) -> wgpu::BufferBinding<'_>;
 }
 
-impl Bound for wgpu::Buffer {
+impl Bound for Buffer {
+    fn buffer(&self) -> &Buffer {
+        self
+    }
+
     fn binding(&self) -> wgpu::BufferBinding<'_> {
         self.as_entire_buffer_binding()
     }
@@ -35,6 +40,8 @@ impl Bound for wgpu::Buffer {
 pub(crate) struct Pass {
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
+    /// What is bound, for as long as this may run.
+    _buffers: Vec<Buffer>,
     groups: [u32; 3],
 }
 
@@ -49,9 +56,12 @@ impl Gpu {
     ) -> Pass {
         let pipeline = self.pipeline(program);
         let words = self.uniform(words);
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = [&words as &dyn Bound]
+        let buffers: Vec<&dyn Bound> = [&words as &dyn Bound]
             .into_iter()
             .chain(buffers.iter().copied())
+            .collect();
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
+            .iter()
             .zip(0..)
             .map(|(buffer, binding)| wgpu::BindGroupEntry {
                 binding,
@@ -66,6 +76,7 @@ impl Gpu {
         Pass {
             pipeline,
             bindings,
+            _buffers: buffers.iter().map(|bound| bound.buffer().clone()).collect(),
             groups,
         }
     }
@@ -105,7 +116,7 @@ pub(crate) fn linear(count: usize, size: usize) -> [u32; 3] {
 /// Numbers, `[rows, columns]`: a buffer, or some rows or some columns of it.
 #[derive(Clone)]
 pub(crate) struct Floats {
-    pub buffer: wgpu::Buffer,
+    pub buffer: Buffer,
     pub rows: usize,
     pub columns: usize,
     /// The first number's place in the buffer, and how far rows lie apart.
@@ -114,6 +125,10 @@ pub(crate) struct Floats {
 }
 
 impl Bound for Floats {
+    fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
     fn binding(&self) -> wgpu::BufferBinding<'_> {
         let numbers = (self.rows - 1) * self.stride + self.columns;
         wgpu::BufferBinding {
@@ -144,7 +159,7 @@ impl Floats {
         Ok(Floats::in_buffer(gpu.filled(what, numbers)?, rows, columns))
     }
 
-    pub fn in_buffer(buffer: wgpu::Buffer, rows: usize, columns: usize) -> Floats {
+    pub fn in_buffer(buffer: Buffer, rows: usize, columns: usize) -> Floats {
         Floats {
             buffer,
             rows,
@@ -183,9 +198,9 @@ pub(crate) struct Planes {
     pub encoding: Encoding,
     pub rows: usize,
     pub columns: usize,
-    pub bits: wgpu::Buffer,
+    pub bits: Buffer,
     /// Of the integers of each row, their offsets not counted; filled where the other side of the product is one of signs.
-    pub sums: wgpu::Buffer,
+    pub sums: Buffer,
 }
 
 impl Planes {
@@ -283,7 +298,7 @@ pub(crate) fn encoding_number(encoding: Encoding) -> u32 {
 }
 
 /// Fills `chances`, those of `place`: a layer and a purpose, as [`qnn_core::random::place`] writes it.
-pub(crate) fn chances(gpu: &Gpu, place: u32, step: &wgpu::Buffer, chances: &Floats) -> Pass {
+pub(crate) fn chances(gpu: &Gpu, place: u32, step: &Buffer, chances: &Floats) -> Pass {
     let program = Program {
         name: "chances",
         constants: String::new(),
@@ -349,7 +364,7 @@ pub(crate) fn quantize(
 /// Makes whole numbers of 8-bit pixels.
 pub(crate) fn pixels(
     gpu: &Gpu,
-    bytes: &wgpu::Buffer,
+    bytes: &Buffer,
     dropout: Option<&GpuDropout>,
     levels: &Floats,
 ) -> Pass {
@@ -427,19 +442,19 @@ pub(crate) fn quantize_gradients(
 /// What all passes of a training step share.
 pub(crate) struct StepBuffers {
     /// What changes from step to step; the shaders' `Step`.
-    pub step: wgpu::Buffer,
+    pub step: Buffer,
     /// Where and when training failed.
-    pub failed: wgpu::Buffer,
+    pub failed: Buffer,
 }
 
 /// The buffers of a layer's batch normalization.
 pub(crate) struct NormBuffers<'a> {
     pub normalization: Normalization,
-    pub gamma: &'a wgpu::Buffer,
-    pub beta: &'a wgpu::Buffer,
-    pub running: [&'a wgpu::Buffer; 2],
+    pub gamma: &'a Buffer,
+    pub beta: &'a Buffer,
+    pub running: [&'a Buffer; 2],
     /// Mean and 1 / deviation of each unit over the batch.
-    pub statistics: &'a wgpu::Buffer,
+    pub statistics: &'a Buffer,
     /// x̂, `[batch, units]`.
     pub normalized: &'a Floats,
 }
@@ -524,7 +539,7 @@ impl NormBuffers<'_> {
         outputs: &Floats,
         hidden: Option<Option<&GpuDropout>>,
         gradient: &Floats,
-        to: [&wgpu::Buffer; 2],
+        to: [&Buffer; 2],
         failures: [u32; 2],
     ) -> [Pass; 2] {
         let dropout = hidden.flatten();
@@ -604,9 +619,9 @@ pub(crate) fn loss(
     (gpu, shared): (&Gpu, &StepBuffers),
     loss: Loss,
     logits: &Floats,
-    labels: &wgpu::Buffer,
+    labels: &Buffer,
     gradient: &Floats,
-    [outcomes, metrics]: [&wgpu::Buffer; 2],
+    [outcomes, metrics]: [&Buffer; 2],
     failure: u32,
 ) -> [Pass; 2] {
     let batch = logits.rows;
@@ -694,7 +709,7 @@ pub(crate) fn optimize(
 }
 
 /// The affine map of each unit on `outputs`, in place.
-pub(crate) fn affine(gpu: &Gpu, map: &wgpu::Buffer, outputs: &Floats) -> Pass {
+pub(crate) fn affine(gpu: &Gpu, map: &Buffer, outputs: &Floats) -> Pass {
     let program = Program {
         name: "edge",
         constants: String::new(),

@@ -4,7 +4,7 @@
 use qnn_core::bits::Encoding;
 use qnn_core::measure::ProductKernel;
 
-use crate::device::{Gpu, GpuError, Program, constant};
+use crate::device::{Buffer, Gpu, GpuError, Program, constant};
 use crate::passes::{Bound, Floats, Pass, Planes, encoding_number, shader, words};
 
 /// How a product is cut into the work of workgroups and of their threads.
@@ -155,7 +155,7 @@ impl<'a> Target<'a> {
 /// What becomes of the sums of bit planes.
 pub(crate) enum Store<'a> {
     /// As they are.
-    Sums(&'a wgpu::Buffer),
+    Sums(&'a Buffer),
     /// Times what the rows of both sides are worth.
     Numbers {
         units: [&'a dyn Bound; 2],
@@ -163,7 +163,7 @@ pub(crate) enum Store<'a> {
     },
     /// Compared with thresholds, and packed for the layer above, from one of its columns on.
     Signs {
-        thresholds: &'a wgpu::Buffer,
+        thresholds: &'a Buffer,
         out: &'a Planes,
         first_column: usize,
     },

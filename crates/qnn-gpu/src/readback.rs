@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use crate::device::{Gpu, GpuError};
+use crate::device::{Buffer, Gpu, GpuError};
 
 /// Copies of buffers that are on their way to the processor.
 pub(crate) struct Readback {
-    parts: Vec<wgpu::Buffer>,
+    parts: Vec<Buffer>,
     arrival: Arc<Mutex<Arrival>>,
 }
 
@@ -22,14 +22,15 @@ struct Arrival {
 
 impl Readback {
     /// Places for copies of these buffers.
-    pub fn new(gpu: &Gpu, buffers: &[&wgpu::Buffer]) -> Readback {
-        let place = |buffer: &&wgpu::Buffer| {
-            gpu.device().create_buffer(&wgpu::BufferDescriptor {
+    pub fn new(gpu: &Gpu, buffers: &[&Buffer]) -> Readback {
+        let place = |buffer: &&Buffer| {
+            let part = gpu.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some("readback"),
                 size: buffer.size(),
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
-            })
+            });
+            part.into()
         };
         Readback {
             parts: buffers.iter().map(place).collect(),
@@ -38,7 +39,7 @@ impl Readback {
     }
 
     /// Records the copies of the same buffers, in a submission after which [`begin`](Self::begin) is called.
-    pub fn copy(&self, encoder: &mut wgpu::CommandEncoder, buffers: &[&wgpu::Buffer]) {
+    pub fn copy(&self, encoder: &mut wgpu::CommandEncoder, buffers: &[&Buffer]) {
         for (part, buffer) in self.parts.iter().zip(buffers) {
             encoder.copy_buffer_to_buffer(buffer, 0, part, 0, buffer.size());
         }
@@ -134,10 +135,7 @@ impl Gpu {
     }
 
     /// The numbers of a buffer, when all that was submitted is over.
-    pub(crate) async fn read<T: bytemuck::Pod>(
-        &self,
-        buffer: &wgpu::Buffer,
-    ) -> Result<Vec<T>, GpuError> {
+    pub(crate) async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer) -> Result<Vec<T>, GpuError> {
         let mut readback = Readback::new(self, &[buffer]);
         self.submit([], None, |encoder| readback.copy(encoder, &[buffer]));
         readback.begin();

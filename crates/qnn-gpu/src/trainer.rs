@@ -2,6 +2,7 @@
 //! of a step stays on the device, and its metrics come back when they come. Steps are those of the processor, but for the
 //! rounding of floats: integers are the same integers, and chances are drawn by the same places.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use qnn_core::bits::Encoding;
@@ -12,7 +13,7 @@ use qnn_core::random::{Purpose, key, place};
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{Batch, Diverged, LayerState, Progress, StepMetrics, Trainer};
 
-use crate::device::{Gpu, GpuError};
+use crate::device::{Buffer, Gpu, GpuError};
 use crate::passes::{self, Bound, Floats, GpuDropout, NormBuffers, Pass, Planes, StepBuffers};
 use crate::products::{Side, Store, Target, in_planes, product_of_floats, product_of_planes};
 use crate::readback::Readback;
@@ -32,15 +33,19 @@ pub struct GpuTrainer {
     spec: NetworkSpec,
     inputs: usize,
     progress: Progress,
+    /// Where each of the steps under way began.
+    begun: VecDeque<Progress>,
     order: Vec<u32>,
     /// ChaCha's.
     key: [u32; 8],
-    layers: Vec<LayerState<wgpu::Buffer>>,
+    layers: Vec<LayerState<Buffer>>,
     plan: Plan,
     /// Steps whose metrics were told, and those that the metrics under way are of.
     told: u32,
     asked: Option<u32>,
     metrics: Readback,
+    /// What is still to be told of a step that failed.
+    diverged: Option<Diverged>,
     download: Option<Download>,
 }
 
@@ -48,11 +53,74 @@ pub struct GpuTrainer {
 struct Plan {
     images: usize,
     passes: Vec<Pass>,
-    pixels: wgpu::Buffer,
-    labels: wgpu::Buffer,
+    pixels: Buffer,
+    labels: Buffer,
     shared: StepBuffers,
     /// Loss and right answers of the last steps.
-    metrics: wgpu::Buffer,
+    metrics: Buffer,
+}
+
+/// Everything that training takes on the device, but for what was learned.
+pub struct PreparedTrainer(GpuTrainer);
+
+impl PreparedTrainer {
+    /// For networks of the spec of `trainer` on `data`. Neither is needed any more while the device gets ready.
+    pub fn new(
+        gpu: Rc<Gpu>,
+        trainer: &Trainer,
+        data: &TrainingData,
+    ) -> impl Future<Output = Result<PreparedTrainer, GpuError>> + use<> {
+        let images = trainer.spec().batch_size.min(data.epoch_length());
+        let device = gpu.clone();
+        let (made, errors) = device.scoped(|| PreparedTrainer::build(gpu, trainer, images));
+        async move {
+            let found = errors.found(&device, "the network in training").await;
+            device.lost().map_or(found, Err)?;
+            made
+        }
+    }
+
+    fn build(gpu: Rc<Gpu>, trainer: &Trainer, images: usize) -> Result<Self, GpuError> {
+        let layers = room_for_state(&gpu, trainer)?;
+        let spec = trainer.spec().clone();
+        let plan = Plan::new(&gpu, &spec, trainer.inputs(), &layers, images)?;
+        Ok(PreparedTrainer(GpuTrainer {
+            metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
+            gpu,
+            key: key(spec.seed),
+            spec,
+            inputs: trainer.inputs(),
+            progress: trainer.progress(),
+            begun: VecDeque::new(),
+            order: Vec::new(),
+            layers,
+            plan,
+            told: 0,
+            asked: None,
+            diverged: None,
+            download: None,
+        }))
+    }
+
+    /// Whether steps of `trainer` on `data` are those that this was made for.
+    pub fn fits(&self, trainer: &Trainer, data: &TrainingData) -> bool {
+        let images = trainer.spec().batch_size.min(data.epoch_length());
+        self.0.spec == *trainer.spec()
+            && self.0.inputs == trainer.inputs()
+            && self.0.plan.images == images
+    }
+
+    /// Goes on from where `trainer` stands, which must be between steps and which this must [fit](Self::fits).
+    pub fn begin(self, trainer: &Trainer) -> GpuTrainer {
+        let mut begun = self.0;
+        let parts = trainer.state().flat_map(LayerState::parts);
+        for (part, numbers) in begun.parts().zip(parts) {
+            begun.gpu.write(part, bytemuck::cast_slice(numbers));
+        }
+        begun.progress = trainer.progress();
+        begun.told = trainer.step_count();
+        begun
+    }
 }
 
 /// What was learned, on its way back.
@@ -71,61 +139,14 @@ pub enum TrainingError {
 }
 
 impl GpuTrainer {
-    /// Takes over from `trainer`, which must be between steps, for training on `data`. Neither is needed any more while the
-    /// device gets ready.
-    pub fn new(
+    /// Takes over from `trainer`, which must be between steps, for training on `data`.
+    pub async fn new(
         gpu: Rc<Gpu>,
         trainer: &Trainer,
         data: &TrainingData,
-    ) -> impl Future<Output = Result<GpuTrainer, GpuError>> + use<> {
-        let images = trainer.spec().batch_size.min(data.epoch_length());
-        let device = gpu.clone();
-        let (made, errors) = device.scoped(|| GpuTrainer::build(gpu, trainer, images));
-        async move {
-            let found = errors.found(&device, "the network in training").await;
-            device.lost().map_or(found, Err)?;
-            made
-        }
-    }
-
-    fn build(gpu: Rc<Gpu>, trainer: &Trainer, images: usize) -> Result<GpuTrainer, GpuError> {
-        let layers = upload(&gpu, trainer)?;
-        let spec = trainer.spec().clone();
-        let plan = Plan::new(&gpu, &spec, trainer.inputs(), &layers, images)?;
-        Ok(GpuTrainer {
-            metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
-            gpu,
-            key: key(spec.seed),
-            spec,
-            inputs: trainer.inputs(),
-            progress: trainer.progress(),
-            order: Vec::new(),
-            layers,
-            plan,
-            told: trainer.step_count(),
-            asked: None,
-            download: None,
-        })
-    }
-
-    /// Whether steps of `trainer` on `data` are those that this one was made for.
-    pub fn fits(&self, trainer: &Trainer, data: &TrainingData) -> bool {
-        let images = trainer.spec().batch_size.min(data.epoch_length());
-        self.spec == *trainer.spec()
-            && self.inputs == trainer.inputs()
-            && self.plan.images == images
-    }
-
-    /// Goes on from where `trainer` stands, which must be between steps and of the spec and the data that this one was made
-    /// for. What this one has learned is forgotten.
-    pub fn go_on_from(&mut self, trainer: &Trainer) {
-        let parts = trainer.state().flat_map(LayerState::parts);
-        for (part, numbers) in self.parts().zip(parts) {
-            self.gpu.write(part, bytemuck::cast_slice(numbers));
-        }
-        self.progress = trainer.progress();
-        self.order.clear();
-        self.told = trainer.step_count();
+    ) -> Result<GpuTrainer, GpuError> {
+        let prepared = PreparedTrainer::new(gpu, trainer, data).await?;
+        Ok(prepared.begin(trainer))
     }
 
     /// Steps begun, those under way among them.
@@ -153,6 +174,7 @@ impl GpuTrainer {
     pub fn step(&mut self, data: &TrainingData) {
         assert!(self.has_room(), "too many steps under way");
         let (spec, inputs) = (&self.spec, self.inputs);
+        self.begun.push_back(self.progress);
         let batch = self
             .progress
             .next_batch(spec, inputs, &mut self.order, data);
@@ -188,8 +210,12 @@ impl GpuTrainer {
         self.asked = Some(self.step_count());
     }
 
-    /// The metrics of the steps that have come to an end since the last call.
+    /// The metrics of the steps that have come to an end since the last call. Where one has failed, the call after the one that
+    /// gives those before it says so; the network is then where it was before that step, but for the layers above the failure.
     pub fn take_metrics(&mut self) -> Result<Vec<StepMetrics>, TrainingError> {
+        if let Some(diverged) = self.diverged.take() {
+            return Err(diverged.into());
+        }
         self.gpu.look();
         if let Some(error) = self.gpu.lost() {
             return Err(error.into());
@@ -205,8 +231,11 @@ impl GpuTrainer {
             0 => numbers = bytemuck::pod_collect_to_vec(bytes),
             _ => failed = bytemuck::pod_read_unaligned(&bytes[..4]),
         })?;
+        self.asked = None;
+        let diverged = (failed != NOT_FAILED).then(|| self.diverged(failed));
+        let over = diverged.as_ref().map_or(last, |diverged| diverged.step - 1);
         let images = self.plan.images;
-        let metrics = (self.told..last).map(|step| {
+        let metrics = (self.told..over).map(|step| {
             let [loss, correct] = numbers[(step % MOST_STEPS) as usize];
             StepMetrics {
                 step: step + 1,
@@ -215,16 +244,22 @@ impl GpuTrainer {
                 images,
             }
         });
-        let metrics = metrics.collect();
-        self.told = last;
-        self.asked = None;
-        if failed != NOT_FAILED {
-            // The steps after it do nothing.
-            self.told = self.step_count();
-            return Err(self.diverged(failed).into());
+        let metrics: Vec<StepMetrics> = metrics.collect();
+        self.begun.drain(..metrics.len());
+        self.told = over;
+        match diverged {
+            Some(diverged) => {
+                // The steps after it did nothing.
+                self.progress = self.begun.drain(..).next().unwrap_or(self.progress);
+                self.order.clear();
+                if metrics.is_empty() {
+                    return Err(diverged.into());
+                }
+                self.diverged = Some(diverged);
+            }
+            // Those of the steps since, also if nobody trains on.
+            None => self.ask_metrics(),
         }
-        // Those of the steps since, also if nobody trains on.
-        self.ask_metrics();
         Ok(metrics)
     }
 
@@ -244,7 +279,7 @@ impl GpuTrainer {
         if self.download.is_some() {
             return;
         }
-        let buffers: Vec<&wgpu::Buffer> = self.parts().collect();
+        let buffers: Vec<&Buffer> = self.parts().collect();
         let mut readback = Readback::new(&self.gpu, &buffers);
         self.gpu
             .submit([], None, |encoder| readback.copy(encoder, &buffers));
@@ -289,7 +324,7 @@ impl GpuTrainer {
     /// Waits for all steps; their metrics.
     pub async fn settle(&mut self) -> Result<Vec<StepMetrics>, TrainingError> {
         let mut metrics = Vec::new();
-        while self.asked.is_some() {
+        while self.asked.is_some() || self.diverged.is_some() {
             self.gpu.arrival(&self.metrics).await;
             metrics.extend(self.take_metrics()?);
         }
@@ -312,7 +347,7 @@ impl GpuTrainer {
         Ok(metrics)
     }
 
-    fn parts(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+    fn parts(&self) -> impl Iterator<Item = &Buffer> {
         self.layers.iter().flat_map(|state| {
             let LayerState {
                 latent,
@@ -325,15 +360,15 @@ impl GpuTrainer {
     }
 }
 
-/// The state of a trainer's layers on the device.
-fn upload(gpu: &Gpu, trainer: &Trainer) -> Result<Vec<LayerState<wgpu::Buffer>>, GpuError> {
+/// Room for the state of a trainer's layers.
+fn room_for_state(gpu: &Gpu, trainer: &Trainer) -> Result<Vec<LayerState<Buffer>>, GpuError> {
     let layers = trainer.state().map(|state| {
         let LayerState {
             latent,
             gamma,
             beta,
             running,
-        } = state.map(|part| gpu.filled("a layer's state", part));
+        } = state.map(|part| gpu.large_zeros("a layer's state", part.len()));
         let [a, b, c] = latent;
         let latent = [a?, b?, c?];
         let [a, b, c] = gamma;
@@ -428,7 +463,7 @@ impl Plan {
         gpu: &Gpu,
         spec: &NetworkSpec,
         inputs: usize,
-        states: &[LayerState<wgpu::Buffer>],
+        states: &[LayerState<Buffer>],
         images: usize,
     ) -> Result<Plan, GpuError> {
         let shared = StepBuffers {
@@ -466,7 +501,7 @@ struct Forward {
     weight_levels: Floats,
     outputs: Floats,
     normalized: Floats,
-    statistics: wgpu::Buffer,
+    statistics: Buffer,
     /// What was left out of the inputs.
     dropout: Option<GpuDropout>,
 }
@@ -478,11 +513,11 @@ struct Builder<'a> {
     shapes: Vec<(usize, usize)>,
     plan: Plan,
     /// Room for the gradient to the weights of the layer being done.
-    to_weights: wgpu::Buffer,
+    to_weights: Buffer,
 }
 
 impl Builder<'_> {
-    fn build(&mut self, states: &[LayerState<wgpu::Buffer>]) -> Result<(), GpuError> {
+    fn build(&mut self, states: &[LayerState<Buffer>]) -> Result<(), GpuError> {
         let (gpu, images, last) = (self.gpu, self.plan.images, states.len() - 1);
         let mut forward: Vec<Forward> = Vec::new();
         for (layer, state) in states.iter().enumerate() {
@@ -600,11 +635,7 @@ impl Builder<'_> {
         self.plan.passes.push(pass);
     }
 
-    fn norm<'a>(
-        &self,
-        state: &'a LayerState<wgpu::Buffer>,
-        forward: &'a Forward,
-    ) -> NormBuffers<'a> {
+    fn norm<'a>(&self, state: &'a LayerState<Buffer>, forward: &'a Forward) -> NormBuffers<'a> {
         let [running_mean, running_variance] = &state.running;
         NormBuffers {
             normalization: self.spec.normalization,
@@ -620,7 +651,7 @@ impl Builder<'_> {
     fn forward(
         &mut self,
         layer: usize,
-        state: &LayerState<wgpu::Buffer>,
+        state: &LayerState<Buffer>,
         below: Option<&Forward>,
     ) -> Result<Forward, GpuError> {
         let (gpu, images) = (self.gpu, self.plan.images);
@@ -715,7 +746,7 @@ impl Builder<'_> {
     fn backward(
         &mut self,
         layer: usize,
-        state: &LayerState<wgpu::Buffer>,
+        state: &LayerState<Buffer>,
         forward: &Forward,
         hidden: Option<Option<&GpuDropout>>,
         gradient: &Floats,
@@ -734,7 +765,7 @@ impl Builder<'_> {
             [place(Failure::ToOutputs), place(Failure::ToSums)],
         );
         self.plan.passes.extend(passes);
-        let row = |of: &wgpu::Buffer| Floats::in_buffer(of.clone(), 1, units);
+        let row = |of: &Buffer| Floats::in_buffer(of.clone(), 1, units);
         for (to, parameter) in [(&to_gamma, &state.gamma), (&to_beta, &state.beta)] {
             let (free, parameter) = ((1.0, f32::MAX), parameter.each_ref().map(row));
             self.optimize(

@@ -211,14 +211,17 @@ impl Component for App {
             }
             Message::ToggleTraining if self.training => {
                 self.training = false;
+                self.resumes = false;
                 self.tell(&ToEngine::Pause);
             }
             Message::ToggleTraining => {
+                self.end_comparison();
                 self.training = true;
                 self.history.borrow_mut().await_first_point();
                 self.tell(&ToEngine::Train);
             }
             Message::Step => {
+                self.end_comparison();
                 self.training = false;
                 self.tell(&ToEngine::Step);
             }
@@ -652,6 +655,14 @@ impl App {
             FromEngine::Checkpoint { .. }
             | FromEngine::Measured { .. }
             | FromEngine::Kernels { .. } => {}
+        }
+    }
+
+    /// Training and the comparison of the GPU's kernels would slow each other: the visitor wants the former now.
+    fn end_comparison(&mut self) {
+        self.resumes = false;
+        if self.gpu.comparing.is_some() {
+            self.tell(&ToEngine::CancelComparison);
         }
     }
 

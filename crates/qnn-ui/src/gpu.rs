@@ -121,7 +121,7 @@ fn backend(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
     let chosen = if gpu.is_wanted { "gpu" } else { "processor" };
     let note = match (gpu.is_wanted, gpu.is_in_use) {
         (true, false) => {
-            "The network is on its way to the GPU; until it is there, the processor trains it."
+            "The network is on its way to the GPU, whose programs are compiled; until it is there, the processor trains it."
         }
         (false, true) => "The network is on its way back to the processor.",
         (true, true) => {
@@ -145,7 +145,7 @@ fn comparison(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
         <>
             <h3>{ "The paper's comparison, here" }</h3>
             <p class="hint">
-                { "The paper multiplies signs packed into words, with XNOR and a count of bits, and compares that with float32: with a kernel that is not optimized, and with the best one. The same runs here, on your GPU, in some seconds to minutes; training pauses meanwhile." }
+                { "The paper multiplies signs packed into words, with XNOR and a count of bits, and compares that with float32: with a simple kernel, and with the best one. The same runs here, on your GPU, in some seconds to minutes; training pauses meanwhile. Our simple kernel shares nothing between threads, where the authors' shares a little." }
             </p>
             if let Some((what, fraction)) = &gpu.comparing {
                 <div class="comparing">

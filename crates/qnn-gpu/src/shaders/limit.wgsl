@@ -1,5 +1,5 @@
-// The inner loops of products on what never leaves the registers: the most that an adapter could do. Four chains of four
-// numbers wait for each other, so that a thread always has work.
+// The inner loops of products on what never leaves the registers: the most that an adapter could do if every word is counted.
+// Four chains of four numbers each, so that a thread always has work. (Tiles that carry and save count fewer words.)
 
 // x: rounds.
 @group(0) @binding(0) var<uniform> shape: vec4<u32>;
@@ -12,20 +12,20 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if IS_SIGNS {
         var counts = array<vec4<u32>, 4>(seed, seed + 1u, seed + 2u, seed + 3u);
         for (var round = 0u; round < shape.x; round++) {
-            counts[0] += countOneBits(seed ^ counts[3]);
-            counts[1] += countOneBits(seed ^ counts[0]);
-            counts[2] += countOneBits(seed ^ counts[1]);
-            counts[3] += countOneBits(seed ^ counts[2]);
+            counts[0] += countOneBits(seed ^ counts[0]);
+            counts[1] += countOneBits(seed ^ counts[1]);
+            counts[2] += countOneBits(seed ^ counts[2]);
+            counts[3] += countOneBits(seed ^ counts[3]);
         }
         result = counts[0] + counts[1] + counts[2] + counts[3];
     } else {
         let factor = vec4<f32>(seed >> vec4<u32>(9u)) / 8388608.0;
-        var sums = array<vec4<f32>, 4>(factor, factor, factor, factor);
+        var sums = array<vec4<f32>, 4>(factor, factor + 1.0, factor + 2.0, factor + 3.0);
         for (var round = 0u; round < shape.x; round++) {
-            sums[0] += factor * sums[3];
-            sums[1] += factor * sums[0];
-            sums[2] += factor * sums[1];
-            sums[3] += factor * sums[2];
+            sums[0] += factor * sums[0];
+            sums[1] += factor * sums[1];
+            sums[2] += factor * sums[2];
+            sums[3] += factor * sums[3];
         }
         result = bitcast<vec4<u32>>(sums[0] + sums[1] + sums[2] + sums[3]);
     }

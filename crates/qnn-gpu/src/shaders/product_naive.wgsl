@@ -1,5 +1,5 @@
-// The product of floats, a thread a sum, nothing shared: what the paper calls an unoptimized kernel, and the baseline of its
-// figures. a [rows, terms] times the rows of b [columns, terms].
+// The product of floats that is not optimized: a thread a sum, nothing shared. (The authors' own baseline keeps tiles of 16 x 16
+// in the memory of its workgroup, and no more than that.) a [rows, terms] times the rows of b [columns, terms].
 
 @compute @workgroup_size(16, 16)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
