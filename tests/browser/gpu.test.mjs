@@ -3,14 +3,19 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { launch, open, serve, SOFTWARE_WEBGPU } from "./support.mjs";
+import { BLANK, launch, open, serve, SOFTWARE_WEBGPU } from "./support.mjs";
 
 /** Opens the page in a browser of its own with these flags, and then asks that it had no errors to report. */
-async function visit(flags, check, { host = (url) => url, isolated = true } = {}) {
+async function visit(flags, check, { host = (url) => url, isolated = true, engine } = {}) {
     const server = await serve({ isolated });
     const browser = await launch(flags);
     try {
-        const page = await open(browser, `${host(server.url)}#paused`);
+        const page = await open(browser, server.url + BLANK);
+        if (engine) {
+            const headers = { "content-type": "text/javascript", "cross-origin-embedder-policy": "require-corp" };
+            await page.route("**/worker.js", (route) => route.fulfill({ headers, body: engine }));
+        }
+        await page.goto(`${host(server.url)}#paused`);
         await check(page, browser);
         assert.deepEqual(page.problems, []);
     } finally {
@@ -18,6 +23,28 @@ async function visit(flags, check, { host = (url) => url, isolated = true } = {}
         await server.close();
     }
 }
+
+/** A worker that answers a comparison as the engine of a visitor with a GPU might. */
+const STAND_IN = `
+const times = (kernel, milliseconds, correct) => ({ kernel, milliseconds: [milliseconds], correct });
+const report = {
+    adapter: "a stand-in", isSoftware: false, byTimestamps: false, limits: [1000, 100],
+    trials: [
+        {
+            trial: { kind: "network", layers: [784, 4096, 4096, 4096, 10], images: 10000 }, agree: false,
+            kernels: [times("planes", 10, 9431), times("naive", 120, 9431), times("tiled", 30, 9430)],
+        },
+        {
+            trial: { kind: "product", side: 8192 }, agree: true, packing: [3],
+            kernels: [times("planes", 20), times("naive", 500), times("tiled", 80)],
+        },
+    ],
+    training: [{ hidden: [512, 512, 512], batchSize: 100, gpu: 20000, processor: 5000 }],
+};
+onmessage = ({ data }) => data.type === "CompareGpu" && postMessage({ type: "Compared", report });
+postMessage({ type: "Ready", threads: 1 });
+postMessage({ type: "Gpu", state: { kind: "Present", adapter: "a stand-in", isSoftware: false } });
+`;
 
 const text = (page, id) => page.locator(`#${id}`).innerText();
 const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
@@ -100,6 +127,30 @@ test("a comparison shows how far it is and can be cancelled, and training goes o
         await until(() => page.locator("#compare").isVisible(), "it has been cancelled");
         await trainsOn(page);
     }));
+
+test("what a comparison has shown is drawn beside the paper's figures, and told in full", () =>
+    visit(
+        [],
+        async (page) => {
+            await until(() => page.locator("#compare").isVisible(), "there is a GPU");
+            await page.locator("#compare").click();
+            await until(() => page.locator(".speed-ups").isVisible(), "there is a chart");
+            const chart = page.locator(".speed-ups svg");
+            const said = await chart.getAttribute("aria-label");
+            assert.match(said, /A network reads digits, against naive float32: 12 times as fast here, 7 times in the paper/);
+            assert.match(said, /A large product, against the best float32: 4 times as fast here, 3.4 times in the paper/);
+            // Twice as fast is as far from once as four times is from twice.
+            const [network, paper] = await chart.locator("rect").evaluateAll((bars) => bars.map((bar) => bar.width.baseVal.value));
+            assert.ok(Math.abs(network / paper - Math.log2(12) / Math.log2(7)) < 0.01, `${network} ${paper}`);
+            await page.locator("#gpu summary").click();
+            const figures = await text(page, "gpu");
+            assert.match(figures, /Timed by the browser's clock/);
+            assert.match(figures, /XNOR and a count of bits\s+10\s+[\d.]+\s+9,431/);
+            assert.match(figures, /The kernels do not agree/);
+            assert.match(figures, /512-512-512\s+20,000\s+5,000/);
+        },
+        { engine: STAND_IN },
+    ));
 
 test("where there is no adapter the page says what to do, and trains", () =>
     visit([], async (page) => {

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use crate::products::Tiles;
+
 /// Rows that all pieces of a matrix but the last one are multiples of.
 const PIECE_ROWS: usize = 128;
 
@@ -54,7 +56,7 @@ pub struct Gpu {
     largest_piece: Option<u64>,
     lost: Arc<Mutex<Option<String>>>,
     pipelines: RefCell<HashMap<String, wgpu::ComputePipeline>>,
-    chosen: RefCell<crate::products::Tiles>,
+    chosen: RefCell<Tiles>,
 }
 
 /// A program on the device: some files of WGSL, after constants that choose among what they can do.
@@ -259,8 +261,13 @@ impl Gpu {
         self.device.limits()
     }
 
-    pub(crate) fn tiles(&self) -> std::cell::RefMut<'_, crate::products::Tiles> {
-        self.chosen.borrow_mut()
+    pub(crate) fn tiles(&self) -> Tiles {
+        *self.chosen.borrow()
+    }
+
+    /// Takes these tiles for whatever is made on the device from now on.
+    pub fn choose(&self, tiles: Tiles) {
+        self.chosen.replace(tiles);
     }
 
     /// Does what makes buffers and pipelines, and asks what went wrong with them.

@@ -67,10 +67,10 @@ impl Gpu {
         });
         let floats = self.ranking(made.await?, FLOATS, now).await?;
         let limits = [self.limit(true, now).await?, self.limit(false, now).await?];
-        *self.tiles() = Tiles {
+        self.choose(Tiles {
             planes: planes[0].tile,
             floats: floats[0].tile,
-        };
+        });
         Ok(Race {
             planes,
             floats,

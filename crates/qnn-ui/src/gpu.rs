@@ -32,9 +32,9 @@ const BARS: [(&str, Of, ProductKernel, f64); 3] = [
     ),
 ];
 /// Sides of the chart in its own units, where a bar begins, and how a group of bars is cut.
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 440.0;
 const LEFT: f64 = 8.0;
-const RIGHT: f64 = 132.0;
+const RIGHT: f64 = 116.0;
 const GROUP: f64 = 74.0;
 const BAR: f64 = 20.0;
 
@@ -100,7 +100,7 @@ fn about(gpu: &Gpu) -> Html {
             speeds,
         }) => {
             let speeds = speeds.map(|speeds| {
-                let [planes, floats] = [speeds.planes, speeds.floats].map(format::three_digits);
+                let [planes, floats] = [speeds.planes, speeds.floats].map(speed_text);
                 format!(" It multiplies {planes} · 10⁹ signs a second, or {floats} · 10⁹ floats.")
             });
             let kind = if *is_software {
@@ -216,14 +216,14 @@ fn chart(report: &GpuReport) -> Html {
                         <>
                             <text class="name" x={LEFT.to_string()} y={(top + 16.0).to_string()}>{ *name }</text>
                             { bar("here", x(here.median), top + 22.0, &format!("{} here", times(here.median))) }
-                            { bar("paper", x(*paper), top + 24.0 + BAR, &format!("{} in the paper", times(*paper))) }
+                            { bar("published", x(*paper), top + 24.0 + BAR, &format!("{paper}× in the paper")) }
                         </>
                     }
                 }) }
             </svg>
             <figcaption>
                 <span class="key here">{ "here" }</span>
-                <span class="key paper">{ "in the paper, on a GTX 750" }</span>
+                <span class="key published">{ "in the paper, on a GTX 750" }</span>
                 <span>{ "times as fast as float32; each line is twice the last" }</span>
             </figcaption>
         </figure>
@@ -242,6 +242,14 @@ fn bar(class: &'static str, to: f64, top: f64, text: &str) -> Html {
             />
             <text class="value" x={(to + 6.0).to_string()} y={(top + 15.0).to_string()}>{ text }</text>
         </>
+    }
+}
+
+fn speed_text(giga_macs: f64) -> String {
+    if giga_macs >= 1000.0 {
+        format::grouped(giga_macs as u64)
+    } else {
+        format::three_digits(giga_macs)
     }
 }
 
@@ -325,7 +333,7 @@ fn trial_table(trial: &TrialReport) -> Html {
                         ProductKernel::Tiled => "float32, in tiles",
                     };
                     let time = Summary::of(times.milliseconds.clone()).median;
-                    let speed = trial.giga_macs(times.kernel).map_or("–".into(), format::three_digits);
+                    let speed = trial.giga_macs(times.kernel).map_or("–".into(), speed_text);
                     let correct = times.correct.map_or("–".into(), |correct| format::grouped(correct as u64));
                     html! {
                         <tr key={name}>
