@@ -67,7 +67,8 @@ impl Race {
     /// Rows and columns of a piece of a product of `side` terms.
     fn piece_rows(&self, side: usize) -> usize {
         let [mut rows, fewest] = PIECE_ROWS;
-        while rows > fewest && (rows * rows * side) as f64 > self.float_macs(SUBMISSION) {
+        let macs = |rows: usize| (rows as f64).powi(2) * side as f64;
+        while rows > fewest && macs(rows) > self.float_macs(SUBMISSION) {
             rows /= 2;
         }
         rows.min(side)
@@ -245,7 +246,7 @@ pub async fn compare_networks(
     let units = network.layers().iter().map(|layer| layer.weights().rows());
     let layers: Vec<usize> = [network.inputs()].into_iter().chain(units).collect();
     let weights: usize = layers.windows(2).map(|pair| pair[0] * pair[1]).sum();
-    let at_a_time = race.float_macs(SUBMISSION) as usize / weights;
+    let at_a_time = (race.float_macs(SUBMISSION) / weights as f64) as usize;
     let at_a_time = (at_a_time / 64 * 64).clamp(64, MOST_IMAGES);
     let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
     let mut networks = Vec::new();
@@ -284,4 +285,33 @@ pub async fn compare_networks(
         packing: None,
         agree,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn race(giga_macs: f64) -> Race {
+        let of_floats = crate::race::TileSpeed {
+            tile: crate::products::Tiles::default().floats,
+            giga_macs,
+        };
+        Race {
+            planes: Vec::new(),
+            floats: vec![of_floats],
+            limits: [giga_macs; 2],
+        }
+    }
+
+    #[test]
+    fn a_fast_adapter_gets_the_papers_sizes_and_a_slow_one_less() {
+        const WEIGHTS: usize = 36_700_000;
+        let fast = race(20_000.0);
+        assert_eq!((fast.side(), fast.piece_rows(8192)), (PAPER_SIDE, 2048));
+        assert_eq!(fast.images(WEIGHTS), PAPER_IMAGES);
+        let slow = race(1.0);
+        assert_eq!((slow.side(), slow.piece_rows(1024)), (1024, 256));
+        assert_eq!(slow.images(WEIGHTS), 64);
+        assert_eq!(slow.piece_rows(100), 100);
+    }
 }

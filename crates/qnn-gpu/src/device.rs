@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::products::Tiles;
 
 /// Rows that all pieces of a matrix but the last one are multiples of.
-const PIECE_ROWS: usize = 128;
+const PIECE_ROWS: u64 = 128;
 
 /// Why the GPU is not used, in a sentence or two for the person who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -314,11 +314,11 @@ impl Gpu {
     pub(crate) fn pieces(&self, rows: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
         let limit = self.limits().max_storage_buffer_binding_size;
         let largest = self.largest_piece.map_or(limit, |bytes| bytes.min(limit));
-        let step = largest as usize / (4 * columns.max(1)) / PIECE_ROWS * PIECE_ROWS;
-        let step = step.max(PIECE_ROWS);
+        let step = largest / (4 * columns.max(1) as u64) / PIECE_ROWS * PIECE_ROWS;
+        let step = step.clamp(PIECE_ROWS, u64::from(u32::MAX)) as usize;
         (0..rows)
             .step_by(step)
-            .map(move |first| first..rows.min(first + step))
+            .map(move |first| first..rows.min(first.saturating_add(step)))
     }
 
     fn buffer(&self, what: &str, count: usize, limit: u64) -> Result<Buffer, GpuError> {

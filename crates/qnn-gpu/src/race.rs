@@ -94,8 +94,9 @@ impl Gpu {
         let pass = [made.await?];
         let milliseconds = Timer::new(self, now).time_repeated(&pass).await?;
         // Sixteen numbers a round, of 32 signs or of one float each.
-        let macs = THREADS * ROUNDS * 16 * if is_signs { 32 } else { 1 };
-        Ok(macs as f64 / milliseconds * 1e-6)
+        let numbers = THREADS as f64 * ROUNDS as f64 * 16.0;
+        let macs = numbers * if is_signs { 32.0 } else { 1.0 };
+        Ok(macs / milliseconds * 1e-6)
     }
 
     /// Times everybody in turn, so that what else the device does slows all alike.
