@@ -80,7 +80,7 @@ async function trainsOn(page) {
 test("training moves to the GPU and back, and the page says what it runs on", () =>
     visit(SOFTWARE_WEBGPU, async (page) => {
         await moveToGpu(page);
-        assert.match(await text(page, "gpu-about"), /swiftshader.*no GPU but a program/i);
+        assert.match(await text(page, "gpu-about"), /adapter: .*swiftshader.*no GPU but a program/i);
         await page.locator("#train").click();
         await until(async () => /Paused at step/.test(await text(page, "status")), "it pauses");
         const paused = await steps(page);
@@ -123,8 +123,9 @@ test("a comparison shows how far it is and can be cancelled, and training goes o
         await page.locator("#compare").click();
         await until(() => page.locator("#comparing").isVisible(), "it compares");
         await until(async () => /Train/.test(await text(page, "train")), "training pauses");
-        await page.locator("#cancel-comparison").click();
-        await until(() => page.locator("#compare").isVisible(), "it has been cancelled");
+        await page.locator("#compare").click();
+        await until(async () => !(await page.locator("#comparing").isVisible()), "it has been cancelled");
+        assert.equal(await page.evaluate(() => document.activeElement.id), "compare");
         await trainsOn(page);
     }));
 
@@ -145,8 +146,9 @@ test("what a comparison has shown is drawn beside the paper's figures, and told 
             await page.locator("#gpu summary").click();
             const figures = await text(page, "gpu");
             assert.match(figures, /Timed by the browser's clock/);
-            assert.match(figures, /XNOR and a count of bits\s+10\s+[\d.]+\s+9,431/);
+            assert.match(figures, /XNOR and a count of bits\s+10\s+36,806\s+9,431/);
             assert.match(figures, /The kernels do not agree/);
+            assert.match(await page.locator(".disagreement").innerText(), /different answers/);
             assert.match(figures, /512-512-512\s+20,000\s+5,000/);
         },
         { engine: STAND_IN },
@@ -154,7 +156,7 @@ test("what a comparison has shown is drawn beside the paper's figures, and told 
 
 test("where there is no adapter the page says what to do, and trains", () =>
     visit([], async (page) => {
-        await until(async () => /gives no GPU to it/.test(await text(page, "gpu-about")), "it is said");
+        await until(async () => /offers no GPU/.test(await text(page, "gpu-about")), "it is said");
         assert.equal(await page.locator("#backend").count(), 0);
         await page.locator("#train").click();
         await trainsOn(page);

@@ -98,19 +98,26 @@ pub async fn compare(
     progress: &dyn Fn(&str, f32),
 ) -> Result<GpuReport, String> {
     let told = |error: GpuError| error.to_string();
-    progress("The tiles race.", 0.0);
+    // Of four parts, each a quarter as far as the visitor can tell.
+    let tell = |part: u8, what: &str, share: f32| {
+        progress(
+            &format!("{part} of 4: {what}"),
+            (f32::from(part - 1) + share) / 4.0,
+        );
+    };
+    tell(1, "finding the fastest ways to cut a product up", 0.0);
     let race = gpu.race(&now).await.map_err(told)?;
     let side = NonZero::new(race.side()).expect("a side is not zero");
-    let what = format!("Multiplying {side} × {side} by {side} × {side} signs.");
-    let tell = |share| progress(&what, share);
-    let product = compare_products(&gpu, &race, side, ROUNDS, &now, &tell).await;
+    let what = format!("multiplying {side} × {side} by {side} × {side} signs");
+    let share = |share| tell(2, &what, share);
+    let product = compare_products(&gpu, &race, side, ROUNDS, &now, &share).await;
     let product = product.map_err(told)?;
 
     let mut training = Vec::new();
     let mut network = None;
     for (index, hidden) in HIDDEN.iter().enumerate() {
-        let what = format!("Training three layers of {} units.", hidden[0]);
-        progress(&what, index as f32 / HIDDEN.len() as f32);
+        let what = format!("training three layers of {} units", hidden[0]);
+        tell(3, &what, index as f32 / HIDDEN.len() as f32);
         let (speed, trainer) = train(&gpu, hidden, &data.train, choice).await?;
         training.push(speed);
         network = Some(trainer.freeze());
@@ -122,11 +129,11 @@ pub async fn compare(
         .sum();
     let images = data.test.first(race.images(weights));
     let what = format!(
-        "Reading {} digits with three layers of 4096 units.",
+        "reading {} digits with three layers of 4096 units",
         images.len()
     );
-    let tell = |share| progress(&what, share);
-    let network = compare_networks(&gpu, &race, &network, &images, ROUNDS, &now, &tell).await;
+    let share = |share| tell(4, &what, share);
+    let network = compare_networks(&gpu, &race, &network, &images, ROUNDS, &now, &share).await;
     let network = network.map_err(told)?;
     Ok(GpuReport {
         adapter: gpu.name(),

@@ -623,10 +623,12 @@ impl App {
                 message,
             } => {
                 if self.gpu.is_in_use != on_gpu {
-                    self.say(format!(
-                        "The network trains on the {}.",
-                        if on_gpu { "GPU" } else { "processor" }
-                    ));
+                    let what = if on_gpu { "GPU" } else { "processor" };
+                    if self.training {
+                        self.say(format!("The network trains on the {what}."));
+                    } else {
+                        self.announcement = format!("The next steps are trained on the {what}.");
+                    }
                 }
                 self.gpu.is_wanted = wants_gpu;
                 self.gpu.is_in_use = on_gpu;
@@ -663,6 +665,7 @@ impl App {
         self.resumes = false;
         if self.gpu.comparing.is_some() {
             self.tell(&ToEngine::CancelComparison);
+            self.say("The comparison was stopped for training.".into());
         }
     }
 
@@ -747,6 +750,7 @@ impl App {
         let isolated = Reflect::get(&gloo_utils::window(), &"crossOriginIsolated".into())
             .is_ok_and(|isolated| isolated.is_truthy());
         match self.threads {
+            Some(_) if self.gpu.is_in_use => "trains on the GPU".into(),
             None => "engine starting".into(),
             Some(1) if !isolated => "1 thread: this page is not cross-origin isolated".into(),
             Some(1) => "1 thread, SIMD".into(),

@@ -90,10 +90,11 @@ fn about(gpu: &Gpu) -> Html {
              Firefox from 141 on Windows and from 145 on a Mac. The network trains on the processor."
                 .into()
         }
-        Some(GpuState::NoAdapter { reason }) => format!(
-            "This browser has WebGPU, but gives no GPU to it: there is none, its driver is missing, or the browser distrusts \
-             it (chrome://gpu says why). The network trains on the processor. {reason}"
-        ),
+        Some(GpuState::NoAdapter { .. }) => {
+            "This browser has WebGPU but offers no GPU: none was found, its driver is missing, or the browser blocks it \
+             (in Chrome, chrome://gpu says why). The network trains on the processor."
+                .into()
+        }
         Some(GpuState::Present {
             adapter,
             is_software,
@@ -104,11 +105,11 @@ fn about(gpu: &Gpu) -> Html {
                 format!(" It multiplies {planes} · 10⁹ signs a second, or {floats} · 10⁹ floats.")
             });
             let kind = if *is_software {
-                ". That is no GPU but a program on the processor: it gives the right answers, but says nothing of a GPU's speed."
+                ". It is no GPU but a program on the processor: it gives the right answers, but is no measure of a GPU's speed."
             } else {
                 "."
             };
-            format!("{adapter}{kind}{}", speeds.unwrap_or_default())
+            format!("WebGPU adapter: {adapter}{kind}{}", speeds.unwrap_or_default())
         }
     };
     html! { <p id="gpu-about">{ text }</p> }
@@ -139,27 +140,55 @@ fn backend(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
 }
 
 fn comparison(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
-    let start = dispatch.reform(|_: MouseEvent| Message::CompareGpu);
-    let cancel = dispatch.reform(|_: MouseEvent| Message::CancelComparison);
+    let is_comparing = gpu.comparing.is_some();
+    // One button for both, so that the keyboard does not lose its place.
+    let on_click = dispatch.reform(move |_: MouseEvent| {
+        if is_comparing {
+            Message::CancelComparison
+        } else {
+            Message::CompareGpu
+        }
+    });
+    let label = match (is_comparing, &gpu.report) {
+        (true, _) => "Cancel the comparison",
+        (false, None) => "Measure 1 bit against float32",
+        (false, Some(_)) => "Measure again",
+    };
+    let is_software = matches!(
+        gpu.state,
+        Some(GpuState::Present {
+            is_software: true,
+            ..
+        })
+    );
     html! {
         <>
             <h3>{ "The paper's comparison, here" }</h3>
             <p class="hint">
-                { "The paper multiplies signs packed into words, with XNOR and a count of bits, and compares that with float32: with a simple kernel, and with the best one. The same runs here, on your GPU, in some seconds to minutes; training pauses meanwhile. Our simple kernel shares nothing between threads, where the authors' shares a little." }
+                { "How much faster are products of 1 bit than of float32? The paper packs signs into words and multiplies them by XNOR and a count of bits; it compares that with a simple product of float32 and with the best there was. Here the same is measured, while training pauses. " }
+                if is_software {
+                    { "On this program it takes minutes, is made smaller, and its figures say nothing of a GPU." }
+                } else {
+                    { "It takes some seconds, minutes on a slow GPU." }
+                }
             </p>
-            if let Some((what, fraction)) = &gpu.comparing {
-                <div class="comparing">
+            <button id="compare" type="button" class="wide" onclick={on_click}>{ label }</button>
+            <div class="comparing" role="status">
+                if let Some((what, fraction)) = &gpu.comparing {
                     <label for="comparing">{ what }</label>
                     <progress id="comparing" value={fraction.to_string()} max="1" />
-                    <button id="cancel-comparison" type="button" onclick={cancel}>{ "Cancel" }</button>
-                </div>
-            } else {
-                <button id="compare" type="button" class="wide" onclick={start}>
-                    { if gpu.report.is_some() { "Compare again" } else { "Compare as the paper does" } }
-                </button>
-            }
+                }
+            </div>
             if let Some(report) = &gpu.report {
+                if report.trials.iter().any(|trial| !trial.agree) {
+                    <p class="disagreement">
+                        { "The kernels gave different answers here: something is wrong with this GPU or its driver, and the figures mean little." }
+                    </p>
+                }
                 { chart(report) }
+                <p class="hint">
+                    { "The naive kernel here shares nothing between threads, the authors' shares a little: so the first two bars are easier to reach here than in the paper. The best float32 here is our own, in tiles." }
+                </p>
                 { details(report) }
             }
         </>
@@ -198,7 +227,7 @@ fn chart(report: &GpuReport) -> Html {
         })
         .collect();
     html! {
-        <figure class="speed-ups">
+        <figure class="speed-ups" aria-label="Speed of 1 bit beside float32">
             <svg viewBox={format!("0 0 {WIDTH} {}", height + 22.0)} role="img" aria-label={said.join(" ")}>
                 { for (0..=doublings as u32).map(|doubling| {
                     let times = f64::from(1 << doubling);
@@ -222,9 +251,9 @@ fn chart(report: &GpuReport) -> Html {
                 }) }
             </svg>
             <figcaption>
+                <span>{ "How many times as fast as float32; each line doubles." }</span>
                 <span class="key here">{ "here" }</span>
-                <span class="key published">{ "in the paper, on a GTX 750" }</span>
-                <span>{ "times as fast as float32; each line is twice the last" }</span>
+                <span class="key published">{ "in the paper (GTX 750)" }</span>
             </figcaption>
         </figure>
     }
