@@ -17,11 +17,11 @@ use qnn_core::kernels::Choice;
 use qnn_core::measure::{
     GpuReport, ProductKernel, Subject, Summary, TrainingSpeed, Trial, TrialReport,
 };
-use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::threads::team;
 use qnn_core::train::Trainer;
 use qnn_gpu::{
-    Gpu, GpuTrainer, Request, Rounds, compare_networks, compare_products, training_speed,
+    Gpu, GpuTrainer, Request, Rounds, compare_networks, compare_products, compared_spec,
+    training_speed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,6 @@ use crate::{data_set, files};
 
 /// Units of the three hidden layers of a small network, whose training is timed beside that of the paper's.
 const SMALL: usize = 512;
-const BATCH_SIZE: usize = 100;
 /// Milliseconds that the processor's training is timed for.
 const PROCESSOR_TIME: f64 = 2000.0;
 const REPORT: &str = "gpu.json";
@@ -122,9 +121,8 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
 
     let data = data_set(arguments.data.as_deref(), 1)?;
     let units = usize::from(arguments.units);
-    let spec = spec(units);
     bar.set_prefix("training of the network");
-    let mut trainer = Trainer::new(spec, data.test.image_size())?;
+    let mut trainer = Trainer::new(compared_spec(units), data.test.image_size())?;
     for step in 0..arguments.steps {
         progress(step as f32 / arguments.steps as f32);
         team(|| trainer.step(&data.train))?;
@@ -143,14 +141,7 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
         training.push(speed(&gpu, units, arguments.rounds, &now).await?);
     }
     bar.finish_and_clear();
-    Ok(GpuReport {
-        adapter: gpu.name(),
-        is_software: gpu.is_software(),
-        by_timestamps: gpu.has_timestamps(),
-        limits: race.limits,
-        trials: vec![network, product],
-        training,
-    })
+    Ok(gpu.report(&race, vec![network, product], training))
 }
 
 /// A network on the GPU, trained as far as `trainer`; what it runs on is said on standard error.
@@ -167,23 +158,14 @@ pub async fn trainer(trainer: &Trainer, data: &TrainingData) -> Result<GpuTraine
     Ok(GpuTrainer::new(gpu, trainer, data).await?)
 }
 
-fn spec(units: usize) -> NetworkSpec {
-    NetworkSpec {
-        hidden: vec![units; 3],
-        gradient_bits: Bits::ALL[5],
-        batch_size: BATCH_SIZE,
-        ..NetworkSpec::default()
-    }
-}
-
 async fn speed(
     gpu: &Rc<Gpu>,
     units: usize,
     rounds: u32,
     now: &dyn Fn() -> f64,
 ) -> Result<TrainingSpeed> {
-    let spec = spec(units);
-    let hidden = spec.hidden.clone();
+    let spec = compared_spec(units);
+    let (hidden, batch_size) = (spec.hidden.clone(), spec.batch_size);
     let subject = Subject::Step { spec: spec.clone() };
     let mut operation = subject.prepare(Choice::default())?;
     team(|| operation.run());
@@ -194,7 +176,7 @@ async fn speed(
     });
     drop(operation);
     // As the processor's: drawn before, not meanwhile.
-    let data = DataSet::procedural(1, 4 * BATCH_SIZE as u64).test;
+    let data = DataSet::procedural(1, 4 * batch_size as u64).test;
     let data = &TrainingData::Images(data);
     let trainer = Trainer::new(spec, data.image_size())?;
     let mut trainer = GpuTrainer::new(gpu.clone(), &trainer, data).await?;
@@ -202,15 +184,15 @@ async fn speed(
     // As long a run as the adapter can do in a second or so.
     training_speed(&mut trainer, data, 1, now).await?;
     let one = training_speed(&mut trainer, data, 1, now).await?;
-    let steps = (one / BATCH_SIZE as f64).clamp(2.0, 500.0) as u32;
+    let steps = (one / batch_size as f64).clamp(2.0, 500.0) as u32;
     for _ in 0..rounds {
         speeds.push(training_speed(&mut trainer, data, steps, now).await?);
     }
     Ok(TrainingSpeed {
         hidden,
-        batch_size: BATCH_SIZE,
+        batch_size,
         gpu: Summary::of(speeds).median,
-        processor: Summary::of(vec![BATCH_SIZE as f64 * 1e3 / milliseconds]).median,
+        processor: Summary::of(vec![batch_size as f64 * 1e3 / milliseconds]).median,
     })
 }
 

@@ -8,12 +8,11 @@ use js_sys::{Function, Object, Promise, Reflect};
 use qnn_core::data::{DataSet, TrainingData};
 use qnn_core::kernels::Choice;
 use qnn_core::measure::{GpuReport, TrainingSpeed};
-use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::threads;
 use qnn_core::train::Trainer;
 use qnn_gpu::{
     Gpu, GpuError, GpuTrainer, Race, Request, Rounds, compare_networks, compare_products,
-    training_speed,
+    compared_spec, training_speed,
 };
 use qnn_protocol::GpuState;
 use wasm_bindgen::{JsCast, JsValue};
@@ -21,8 +20,8 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::{Slices, now};
 
-/// The hidden layers of the networks whose training is timed; the last is the paper's, which answers as well.
-const HIDDEN: [[usize; 3]; 2] = [[512; 3], [4096; 3]];
+/// Units of the hidden layers of the networks whose training is timed; the last is the paper's, which answers as well.
+const UNITS: [usize; 2] = [512, 4096];
 /// How often everything is timed: less often where it takes long.
 const ROUNDS: Rounds = Rounds {
     most: 5,
@@ -115,18 +114,14 @@ pub async fn compare(
 
     let mut training = Vec::new();
     let mut network = None;
-    for (index, hidden) in HIDDEN.iter().enumerate() {
-        let what = format!("training three layers of {} units", hidden[0]);
-        tell(3, &what, index as f32 / HIDDEN.len() as f32);
-        let (speed, trainer) = train(&gpu, hidden, &data.train, choice).await?;
+    for (index, units) in UNITS.into_iter().enumerate() {
+        let what = format!("training three layers of {units} units");
+        tell(3, &what, index as f32 / UNITS.len() as f32);
+        let (speed, trainer) = train(&gpu, units, &data.train, choice).await?;
         training.push(speed);
-        network = Some(trainer.freeze());
+        network = Some((trainer.freeze(), trainer.weight_count()));
     }
-    let network = network.expect("there are such networks");
-    let weights = network.layers().iter().map(|layer| layer.weights());
-    let weights = weights
-        .map(|weights| weights.rows() * weights.columns())
-        .sum();
+    let (network, weights) = network.expect("there are such networks");
     let images = data.test.first(race.images(weights));
     let what = format!(
         "reading {} digits with three layers of 4096 units",
@@ -135,28 +130,17 @@ pub async fn compare(
     let share = |share| tell(4, &what, share);
     let network = compare_networks(&gpu, &race, &network, &images, ROUNDS, &now, &share).await;
     let network = network.map_err(told)?;
-    Ok(GpuReport {
-        adapter: gpu.name(),
-        is_software: gpu.is_software(),
-        by_timestamps: gpu.has_timestamps(),
-        limits: race.limits,
-        trials: vec![network, product],
-        training,
-    })
+    Ok(gpu.report(&race, vec![network, product], training))
 }
 
 /// How fast a network trains here and there, and the network after that.
 async fn train(
     gpu: &Rc<Gpu>,
-    hidden: &[usize],
+    units: usize,
     data: &TrainingData,
     choice: Choice,
 ) -> Result<(TrainingSpeed, Trainer), String> {
-    let spec = NetworkSpec {
-        hidden: hidden.into(),
-        gradient_bits: Bits::ALL[5],
-        ..NetworkSpec::default()
-    };
+    let spec = compared_spec(units);
     let mut trainer =
         Trainer::new(spec.clone(), data.image_size()).map_err(|error| error.to_string())?;
     trainer.choose_kernels(choice);
@@ -191,7 +175,7 @@ async fn train(
     }
     on_gpu.finish(&mut trainer).await.map_err(told)?;
     let speed = TrainingSpeed {
-        hidden: hidden.into(),
+        hidden: spec.hidden,
         batch_size: spec.batch_size,
         gpu: speed.round(),
         processor: (images as f64 * 1000.0 / milliseconds).round(),

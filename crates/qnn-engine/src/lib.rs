@@ -168,8 +168,7 @@ impl Engine {
         let engine = self.clone();
         let (comparison, handle) = abortable(async move {
             engine.clone().open_gpu().await;
-            let choice = engine.session.borrow().choice();
-            let (gpu, data) = engine.session.borrow_mut().begin_comparison()?;
+            let (gpu, data, choice) = engine.session.borrow_mut().begin_comparison()?;
             adapter::compare(gpu, data, choice, &|what, fraction| {
                 post(&FromEngine::Comparing {
                     what: what.into(),

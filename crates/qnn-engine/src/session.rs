@@ -669,8 +669,8 @@ impl Session {
         gpu.cloned()
     }
 
-    /// The GPU and the data, for a comparison; or, in a sentence, why there can be none.
-    pub fn begin_comparison(&mut self) -> Result<(Rc<Gpu>, Arc<DataSet>), String> {
+    /// The GPU, the data and how the processor's kernels are chosen, for a comparison; or, in a sentence, why there can be none.
+    pub fn begin_comparison(&mut self) -> Result<(Rc<Gpu>, Arc<DataSet>, Choice), String> {
         let gpu = self.gpu().ok_or("There is no GPU to compare on.")?;
         let data = self.data.as_ref().ok_or("There is no data yet.")?;
         self.is_comparing = true;
@@ -678,7 +678,7 @@ impl Session {
             self.is_comparing = false;
             return Err(refusal);
         }
-        Ok((gpu, data.clone()))
+        Ok((gpu, data.clone(), self.choice))
     }
 
     /// Takes note that the comparison is over.
@@ -693,11 +693,6 @@ impl Session {
             "There is no memory for so large a network beside the comparison of the GPU's kernels: choose a smaller one, or wait."
                 .into()
         })
-    }
-
-    /// How the kernels of the processor are chosen here.
-    pub fn choice(&self) -> Choice {
-        self.choice
     }
 
     fn use_gpu(&mut self, wanted: bool) -> Option<Request> {

@@ -5,8 +5,11 @@ use std::num::NonZero;
 use qnn_core::bits::Encoding;
 use qnn_core::data::{CLASSES, Images, TrainingData};
 use qnn_core::loss::argmax;
-use qnn_core::measure::{KernelTimes, ProductKernel, Trial, TrialReport, noise};
+use qnn_core::measure::{
+    GpuReport, KernelTimes, ProductKernel, TrainingSpeed, Trial, TrialReport, noise,
+};
 use qnn_core::packed::PackedNetwork;
+use qnn_core::spec::{Bits, NetworkSpec};
 
 use crate::device::{Buffer, Gpu, GpuError};
 use crate::network::GpuNetwork;
@@ -210,6 +213,34 @@ impl Product {
             product_of_floats(gpu, kernel, side(0, row), side(1, column), target)
         });
         pieces.collect()
+    }
+}
+
+/// The network whose training is timed, and which answers: of 1 bit with 6-bit gradients, three hidden layers of so many units.
+pub fn compared_spec(units: usize) -> NetworkSpec {
+    NetworkSpec {
+        hidden: vec![units; 3],
+        gradient_bits: Bits::ALL[5],
+        ..NetworkSpec::default()
+    }
+}
+
+impl Gpu {
+    /// What a comparison on this device has shown.
+    pub fn report(
+        &self,
+        race: &Race,
+        trials: Vec<TrialReport>,
+        training: Vec<TrainingSpeed>,
+    ) -> GpuReport {
+        GpuReport {
+            adapter: self.name(),
+            is_software: self.is_software(),
+            by_timestamps: self.has_timestamps(),
+            limits: race.limits,
+            trials,
+            training,
+        }
     }
 }
 

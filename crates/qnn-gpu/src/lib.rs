@@ -17,7 +17,8 @@ mod timer;
 mod trainer;
 
 pub use comparison::{
-    PAPER_IMAGES, PAPER_SIDE, Rounds, compare_networks, compare_products, training_speed,
+    PAPER_IMAGES, PAPER_SIDE, Rounds, compare_networks, compare_products, compared_spec,
+    training_speed,
 };
 pub use device::{Gpu, GpuError, Request};
 pub use network::GpuNetwork;

@@ -70,11 +70,6 @@ impl GpuNetwork {
         })
     }
 
-    /// Images of a submission.
-    pub fn images(&self) -> usize {
-        self.images
-    }
-
     /// The logits of images, `[images, classes]`, from their pixels, in as many submissions as it takes.
     pub async fn logits(&self, gpu: &Gpu, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
         let all = self.upload(gpu, pixels).await?;

@@ -51,6 +51,15 @@ pub fn three_digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
+/// 10⁹ multiply-adds a second: three digits, or whole ones.
+pub fn speed(giga_macs: f64) -> String {
+    if giga_macs >= 1000.0 {
+        grouped(giga_macs as u64)
+    } else {
+        three_digits(giga_macs)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +78,12 @@ mod tests {
         assert_eq!(bytes(83_584), "83.6\u{a0}KB");
         assert_eq!(bytes(2_674_688), "2.67\u{a0}MB");
         assert_eq!(bytes(999_999), "1.00\u{a0}MB");
+    }
+
+    #[test]
+    fn speeds_are_grouped_where_they_are_large() {
+        assert_eq!(speed(17.25), "17.2");
+        assert_eq!(speed(27_487.9), "27,487");
     }
 
     #[test]

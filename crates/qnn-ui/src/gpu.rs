@@ -101,7 +101,7 @@ fn about(gpu: &Gpu) -> Html {
             speeds,
         }) => {
             let speeds = speeds.map(|speeds| {
-                let [planes, floats] = [speeds.planes, speeds.floats].map(speed_text);
+                let [planes, floats] = [speeds.planes, speeds.floats].map(format::speed);
                 format!(" It multiplies {planes} · 10⁹ signs a second, or {floats} · 10⁹ floats.")
             });
             let kind = if *is_software {
@@ -274,14 +274,6 @@ fn bar(class: &'static str, to: f64, top: f64, text: &str) -> Html {
     }
 }
 
-fn speed_text(giga_macs: f64) -> String {
-    if giga_macs >= 1000.0 {
-        format::grouped(giga_macs as u64)
-    } else {
-        format::three_digits(giga_macs)
-    }
-}
-
 fn times(value: f64) -> String {
     format!("{}×", format::three_digits(value))
 }
@@ -362,7 +354,7 @@ fn trial_table(trial: &TrialReport) -> Html {
                         ProductKernel::Tiled => "float32, in tiles",
                     };
                     let time = Summary::of(times.milliseconds.clone()).median;
-                    let speed = trial.giga_macs(times.kernel).map_or("–".into(), speed_text);
+                    let speed = trial.giga_macs(times.kernel).map_or("–".into(), format::speed);
                     let correct = times.correct.map_or("–".into(), |correct| format::grouped(correct as u64));
                     html! {
                         <tr key={name}>

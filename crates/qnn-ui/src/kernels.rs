@@ -80,7 +80,7 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
                                 <th scope="row">{ product.what }</th>
                                 <td>{ bits(product.bits) }</td>
                                 <td>{ name(product.kind) }</td>
-                                <td>{ product.giga_macs.map_or("–".into(), speed_text) }</td>
+                                <td>{ product.giga_macs.map_or("–".into(), |speed| format::speed(speed.into())) }</td>
                             </tr>
                         }) }
                     </tbody>
@@ -111,7 +111,7 @@ fn speed(speed: &KernelSpeed) -> Html {
                 <small>{ &speed.kernel }</small>
             </th>
             <td>{ bits(speed.bits) }</td>
-            <td>{ speed_text(speed.giga_macs) }</td>
+            <td>{ format::speed(speed.giga_macs.into()) }</td>
         </tr>
     }
 }
@@ -123,10 +123,6 @@ fn name(kind: ProductKind) -> &'static str {
     };
     let option = OPTIONS.iter().find(|(.., known)| *known == method);
     option.map_or("", |(_, name, _)| name)
-}
-
-fn speed_text(giga_macs: f32) -> String {
-    format::three_digits(giga_macs.into())
 }
 
 /// For instance `4 × 1`.
