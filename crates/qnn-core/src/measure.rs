@@ -5,12 +5,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{BitMatrix, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
+use crate::bits::{BitMatrix, BitTiles, BytePanels, Encoding, IntegerPanels, PANEL_ROWS};
 use crate::data::{DataSet, Images, TrainingData};
 use crate::kernels::{
-    BinaryKernel, Choice, FloatView, InnerLoop, IntegerKernel, Integers, LookupKernel, Method,
-    binary_kernels, binary_product_with, float_kernels, float_product_with, integer_kernels,
-    integer_product_with, lookup_kernels, lookup_product_with,
+    BinaryKernel, ByteKernel, Choice, FloatView, InnerLoop, IntegerKernel, Integers, LookupKernel,
+    Method, binary_kernels, binary_product_with, byte_kernels, byte_product_with, float_kernels,
+    float_product_with, integer_kernels, integer_product_with, lookup_kernels, lookup_product_with,
 };
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
@@ -258,6 +258,7 @@ pub fn kernel_names() -> Vec<&'static str> {
     names
         .chain(lookup_kernels().into_iter().map(|kernel| kernel.name))
         .chain(integer_kernels().into_iter().map(|kernel| kernel.name))
+        .chain(byte_kernels().into_iter().map(|kernel| kernel.name))
         .chain(float_kernels().into_iter().map(|kernel| kernel.name))
         .collect()
 }
@@ -406,6 +407,21 @@ fn kernel(name: &str, shape: (usize, usize, usize)) -> Result<Operation, Measure
                 encoding,
             };
             integer_product_with(kernel, a, &b, 0..rows, 0..panels, &mut sums);
+        }));
+    }
+    if let Some(kernel) = find(byte_kernels(), name, |kernel: &ByteKernel| kernel.name) {
+        let (values, encoding) = integers(Bits::ALL[5], rows * terms);
+        let (b, of_b) = integers(Bits::ALL[6], columns * terms);
+        let b = BytePanels::pack_transposed(of_b, columns, &b);
+        let panels = columns.div_ceil(PANEL_ROWS);
+        let mut sums = vec![[0; PANEL_ROWS]; rows * panels];
+        return Ok(Operation::new(macs(shape), move || {
+            let a = Integers {
+                values: &values,
+                terms,
+                encoding,
+            };
+            byte_product_with(kernel, a, &b, 0..rows, 0..panels, &mut sums);
         }));
     }
     if let Some(kernel) = find(float_kernels(), name, |kernel| kernel.name) {

@@ -17,16 +17,17 @@ const MOST: usize = 1024;
 /// Rows that the kernels can share a matrix among, at least.
 const LEAST_ROWS: usize = 8;
 /// How long a contender runs in a round, in milliseconds: many steps of a browser's clock.
-const TURN: f64 = 2.5;
+const TURN: f64 = 2.0;
 /// Multiply-accumulates after which a turn ends all the same: some browsers' clocks stand still for as long.
 const MOST_MACS: usize = 1 << 30;
 
 /// Who races, on what bits: of the lookup kernel two, as what it costs depends on how often its bytes are widened.
-const CONTENDERS: [(Method, u8, u8); 4] = [
+const CONTENDERS: [(Method, u8, u8); 5] = [
     (Method::Popcount, 1, 1),
     (Method::Lookup, 4, 1),
     (Method::Lookup, 6, 1),
     (Method::Multiply, 8, 8),
+    (Method::MultiplyBytes, 8, 7),
 ];
 
 /// How a contender did.
@@ -95,9 +96,15 @@ pub fn products(spec: &NetworkSpec, choice: Choice) -> [NetworkProduct; 5] {
 /// often, and what else the machine does comes and goes. A contender's fastest round counts.
 pub struct Tuner {
     shape: (usize, usize, usize),
-    runners: [(Operand, Operand); CONTENDERS.len()],
+    runners: Vec<Runner>,
+}
+
+/// A contender that this machine has.
+struct Runner {
+    contender: (Method, u8, u8),
+    operands: (Operand, Operand),
     /// Milliseconds of a run.
-    fastest: [f64; CONTENDERS.len()],
+    fastest: f64,
 }
 
 impl Tuner {
@@ -110,21 +117,34 @@ impl Tuner {
         let rows =
             (RACE_MACS / (terms * columns)).clamp(LEAST_ROWS, spec.batch_size.max(LEAST_ROWS));
         let (a_values, b_values) = (values(rows * terms, 1), values(columns * terms, 7));
-        let runners = CONTENDERS.map(|(method, a_bits, b_bits)| {
+        let possible = |(method, a, b): &(Method, u8, u8)| {
+            Costs::default()
+                .of(*method, encoding(*a), encoding(*b))
+                .is_some()
+        };
+        let runner = |contender: (Method, u8, u8)| {
+            let (method, a_bits, b_bits) = contender;
             let kind = ProductKind::Integer(method);
             let operand = |form, bits: u8, values| {
                 let quantizer = quantizer(Bits::ALL[bits as usize - 1]);
                 Operand::quantized(form, quantizer, terms, values, None, None)
             };
-            (
-                operand(kind.a(), a_bits, &a_values),
-                operand(kind.b(), b_bits, &b_values),
-            )
-        });
+            Runner {
+                contender,
+                operands: (
+                    operand(kind.a(), a_bits, &a_values),
+                    operand(kind.b(), b_bits, &b_values),
+                ),
+                fastest: f64::INFINITY,
+            }
+        };
         Tuner {
             shape: (rows, columns, terms),
-            runners,
-            fastest: [f64::INFINITY; CONTENDERS.len()],
+            runners: CONTENDERS
+                .into_iter()
+                .filter(possible)
+                .map(runner)
+                .collect(),
         }
     }
 
@@ -132,7 +152,12 @@ impl Tuner {
     pub fn round(&mut self, now: &dyn Fn() -> f64) {
         let (rows, columns, terms) = self.shape;
         let most_runs = MOST_MACS / (rows * columns * terms);
-        for (fastest, (a, b)) in self.fastest.iter_mut().zip(&self.runners) {
+        for Runner {
+            operands: (a, b),
+            fastest,
+            ..
+        } in &mut self.runners
+        {
             let start = now();
             for runs in 1..=most_runs {
                 a.for_each_row(0..a.rows(), b, |_, products| {
@@ -149,20 +174,15 @@ impl Tuner {
 
     /// What the rounds have shown so far; `None` where the clock is too coarse to tell.
     pub fn tuning(&self) -> Option<Tuning> {
-        if !self
-            .fastest
-            .iter()
-            .all(|milliseconds| milliseconds.is_finite())
-        {
+        let mut runners = self.runners.iter();
+        if !runners.all(|runner| runner.fastest.is_finite()) {
             return None;
         }
         let (rows, columns, terms) = self.shape;
         let macs = (rows * columns * terms) as f64;
-        let picoseconds = self
-            .fastest
-            .map(|milliseconds| (milliseconds * 1e9 / macs) as f32);
-        let contenders = CONTENDERS.iter().zip(picoseconds);
-        let speed = |((method, a, b), picoseconds): (&(Method, u8, u8), f32)| KernelSpeed {
+        let took = |runner: &Runner| (runner.contender, (runner.fastest * 1e9 / macs) as f32);
+        let took: Vec<_> = self.runners.iter().map(took).collect();
+        let speed = |((method, a, b), picoseconds): &((Method, u8, u8), f32)| KernelSpeed {
             method: *method,
             kernel: method.kernel().into(),
             bits: (*a, *b),
@@ -170,21 +190,42 @@ impl Tuner {
         };
         Some(Tuning {
             shape: self.shape,
-            speeds: contenders.map(speed).collect(),
-            costs: costs(picoseconds),
+            speeds: took.iter().map(speed).collect(),
+            costs: costs(&took),
         })
     }
 }
 
-/// The costs by which the model gives what the contenders took, in picoseconds for a multiply-accumulate.
-fn costs([popcount, rarely_widened, often_widened, multiply]: [f32; 4]) -> Costs {
-    let widenings = |bits| 1.0 / lookup_tables(Encoding::TwosComplement(bits)).1 as f32;
+/// The integers of `bits` bits.
+fn encoding(bits: u8) -> Encoding {
+    match bits {
+        1 => Encoding::Sign,
+        _ => Encoding::TwosComplement(bits),
+    }
+}
+
+/// The costs by which the model gives what the contenders took, in picoseconds for a multiply-accumulate; who did not
+/// run, costs what it costs by default.
+fn costs(took: &[((Method, u8, u8), f32)]) -> Costs {
+    let default = Costs::default();
+    let of = |method: Method, bits: u8, default: f32| {
+        let mut known = took.iter();
+        known
+            .find(|((ran, a, _), _)| (*ran, *a) == (method, bits))
+            .map_or(default, |(_, picoseconds)| *picoseconds)
+    };
+    let widenings = |bits| 1.0 / lookup_tables(encoding(bits)).1 as f32;
+    let (rarely_widened, often_widened) = (
+        of(Method::Lookup, 4, default.lookup),
+        of(Method::Lookup, 6, default.lookup),
+    );
     let widening = ((often_widened - rarely_widened) / (widenings(6) - widenings(4))).max(0.0);
     Costs {
-        popcount,
+        popcount: of(Method::Popcount, 1, default.popcount),
         lookup: (rarely_widened - widening * widenings(4)).max(0.0),
         widening,
-        multiply,
+        multiply: of(Method::Multiply, 8, default.multiply),
+        multiply_bytes: of(Method::MultiplyBytes, 8, default.multiply_bytes),
     }
 }
 
@@ -195,15 +236,20 @@ mod tests {
 
     #[test]
     fn the_model_gives_back_what_the_contenders_took() {
-        let took = [5.0, 3.0, 4.5, 16.0];
-        let costs = costs(took);
-        for ((method, a, b), took) in CONTENDERS.into_iter().zip(took) {
-            let encoding = |bits: u8| quantizer(Bits::ALL[bits as usize - 1]).encoding().unwrap();
-            let cost = costs.of(method, encoding(a), encoding(b)).unwrap();
-            assert!((cost - took).abs() < 1e-3, "{method:?}: {cost}");
+        let took: Vec<_> = CONTENDERS
+            .into_iter()
+            .zip([5.0, 3.0, 4.5, 16.0, 8.0])
+            .collect();
+        let costs = costs(&took);
+        for ((method, a, b), took) in took {
+            if let Some(cost) = costs.of(method, encoding(a), encoding(b)) {
+                assert!((cost - took).abs() < 1e-3, "{method:?}: {cost}");
+            }
         }
+        assert_eq!(costs.multiply_bytes, 8.0);
         // A race that says that widening costs nothing, or less.
-        assert_eq!(super::costs([5.0, 3.0, 2.5, 16.0]).widening, 0.0);
+        let took = [((Method::Lookup, 4, 1), 3.0), ((Method::Lookup, 6, 1), 2.5)];
+        assert_eq!(super::costs(&took).widening, 0.0);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use qnn_core::bits::{BitMatrix, BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS};
+use qnn_core::bits::{
+    BitMatrix, BitPlanes, BitTiles, BytePanels, Encoding, IntegerPanels, PANEL_ROWS,
+};
 use qnn_core::kernels::*;
 
 #[cfg(target_arch = "wasm32")]
@@ -339,4 +341,71 @@ fn integer_products_agree_with_the_reference() {
             }
         },
     );
+}
+
+/// Bytes are shifted on their way, and what that changes is taken back; a kernel need not take all there are.
+#[test]
+fn byte_products_agree_with_the_sums_of_products() {
+    check(
+        (
+            (any_encoding(8), any_encoding(8)),
+            shapes(0..7, 1..40, columns()),
+            any::<u64>(),
+        ),
+        |((a_encoding, b_encoding), (rows, columns, terms), seed)| {
+            let (values, of_b) = (
+                integers(a_encoding, rows * terms, seed),
+                integers(b_encoding, columns * terms, seed.rotate_left(32)),
+            );
+            let of_b = match b_encoding {
+                Encoding::Unsigned8 => blanked(seed, of_b),
+                _ => of_b,
+            };
+            let a = Integers {
+                values: &values,
+                terms,
+                encoding: a_encoding,
+            };
+            let b = BytePanels::pack_transposed(b_encoding, columns, &of_b);
+            let panels = columns.div_ceil(PANEL_ROWS);
+            for (index, kernel) in byte_kernels().into_iter().enumerate() {
+                if index > 0 && !takes_bytes(a_encoding, b_encoding) {
+                    continue;
+                }
+                let mut out = vec![[7; PANEL_ROWS]; rows * panels];
+                byte_product_with(kernel, a, &b, 0..rows, 0..panels, &mut out);
+                let out = out.as_flattened();
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let terms = a.row(row).iter().enumerate();
+                        let expected: i32 = terms
+                            .map(|(term, a)| {
+                                i32::from(*a) * i32::from(of_b[term * columns + column])
+                            })
+                            .sum();
+                        assert_eq!(
+                            out[row * panels * PANEL_ROWS + column],
+                            expected,
+                            "{} {a_encoding:?} {b_encoding:?}",
+                            kernel.name
+                        );
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// What the machines that we know can do, so that the choice does not come to pass over their kernels unseen.
+#[test]
+fn bytes_are_taken_where_they_can_be() {
+    let bits = Encoding::TwosComplement;
+    let has_twin = byte_kernels().len() > 1;
+    assert_eq!(takes_bytes(bits(8), bits(7)), has_twin);
+    assert_eq!(takes_bytes(Encoding::Unsigned8, Encoding::Sign), has_twin);
+    assert!(!takes_bytes(bits(9), bits(2)) && !takes_bytes(bits(2), bits(9)));
+    assert!(!takes_bytes(bits(8), Encoding::Unsigned8));
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(takes_bytes(bits(7), Encoding::Unsigned8), has_twin);
+    }
 }

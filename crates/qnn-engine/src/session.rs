@@ -1001,7 +1001,9 @@ fn too_large(spec: &NetworkSpec, inputs: usize, choice: Choice) -> Option<String
         let weights = weights / 1_000_000;
         let most = most / 1_000_000;
         let how = match choice.forced {
-            Some(Method::Multiply) => "with 16-bit multiplication: choose another kernel",
+            Some(Method::Multiply | Method::MultiplyBytes) => {
+                "with multiplication: choose another kernel"
+            }
             _ => "at these bit widths",
         };
         format!(
@@ -1227,7 +1229,13 @@ mod tests {
         let mut session = within_a_step();
         assert_eq!(tuned(&session.take_messages()), []);
         let mut found = losses(&work(&mut session, 10));
-        let methods = [Method::Popcount, Method::Multiply, Method::Lookup].map(Some);
+        let methods = [
+            Method::Popcount,
+            Method::Multiply,
+            Method::MultiplyBytes,
+            Method::Lookup,
+        ]
+        .map(Some);
         for method in methods {
             session.receive(ToEngine::ForceKernel { method });
             let messages = work(&mut session, 10);

@@ -11,11 +11,16 @@ use crate::controls::Choice as List;
 use crate::format;
 
 /// What can be chosen: value, name.
-const OPTIONS: [(&str, &str, Option<Method>); 4] = [
+const OPTIONS: [(&str, &str, Option<Method>); 5] = [
     ("fastest", "the fastest for each", None),
     ("popcount", "XNOR and popcount", Some(Method::Popcount)),
     ("lookup", "tables of sums", Some(Method::Lookup)),
     ("multiply", "16-bit multiplication", Some(Method::Multiply)),
+    (
+        "multiply-bytes",
+        "8-bit multiplication",
+        Some(Method::MultiplyBytes),
+    ),
 ];
 
 /// The heading of speeds.

@@ -10,6 +10,6 @@ mod planes;
 mod tiles;
 
 pub use matrix::{BitMatrix, BitRows};
-pub use panels::{IntegerPanels, PANEL_ROWS, PanelPair};
+pub use panels::{BytePanels, IntegerPanels, PANEL_ROWS, PanelGroup, Panels};
 pub use planes::{BitPlanes, Encoding};
 pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};

@@ -1,49 +1,64 @@
-//! `IntegerPanels`: a matrix of 16-bit integers as the multiplying kernel reads it, 16 rows side by side.
+//! Panels: a matrix of integers as the multiplying kernels read it, 16 rows side by side, in 16 bits or in 8. What the
+//! integers are worth is said elsewhere.
 
+use super::Encoding;
 use crate::threads;
 
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 16;
-/// Two columns of a panel: pairs of integers of a row.
-pub type PanelPair = [[i16; 2]; PANEL_ROWS];
+/// Some columns of a panel, side by side for each row.
+pub type PanelGroup<T, const TERMS: usize> = [[T; TERMS]; PANEL_ROWS];
+/// Panels of 16-bit integers, two columns a group.
+pub type IntegerPanels = Panels<i16, 2>;
 
 /// A matrix of integers, `[rows, columns]`, padded on both sides with zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IntegerPanels {
+pub struct Panels<T, const TERMS: usize> {
     rows: usize,
     columns: usize,
-    /// `[panels, pairs]`.
-    pairs: Vec<PanelPair>,
-    /// For each panel which of its pairs are not all zeros.
+    /// `[panels, groups]`.
+    groups: Vec<PanelGroup<T, TERMS>>,
+    /// For each panel which of its groups are not all zeros.
     filled: Vec<Vec<u32>>,
 }
 
-impl IntegerPanels {
-    /// The transpose of `integers`, `[columns, rows]`.
-    pub fn pack_transposed(rows: usize, integers: &[i16]) -> IntegerPanels {
+/// Panels of integers of 8 bits, four columns a group, each less the smallest integer of its encoding: bytes without a
+/// sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BytePanels {
+    encoding: Encoding,
+    panels: Panels<u8, 4>,
+    /// The sum of each row's integers, a panel's rows together.
+    totals: Vec<[i32; PANEL_ROWS]>,
+}
+
+impl<T: Copy + Default + PartialEq + Send + Sync, const TERMS: usize> Panels<T, TERMS> {
+    /// The transpose of `integers`, `[columns, rows]`, each one converted.
+    fn convert(rows: usize, integers: &[i16], convert: impl Fn(i16) -> T + Sync) -> Self {
         let columns = integers.len() / rows.max(1);
-        let per_panel = columns.div_ceil(2);
+        let per_panel = columns.div_ceil(TERMS);
         let panels = rows.div_ceil(PANEL_ROWS);
-        let mut pairs = vec![[[0; 2]; PANEL_ROWS]; panels * per_panel];
+        let blank = [[T::default(); TERMS]; PANEL_ROWS];
+        let mut groups = vec![blank; panels * per_panel];
         let mut filled = vec![Vec::new(); panels];
-        let of_panels = pairs.chunks_mut(per_panel.max(1)).zip(&mut filled);
-        threads::for_each(of_panels, |panel, (pairs, filled)| {
+        let of_panels = groups.chunks_mut(per_panel.max(1)).zip(&mut filled);
+        threads::for_each(of_panels, |panel, (groups, filled)| {
             let first = panel * PANEL_ROWS;
             let width = PANEL_ROWS.min(rows - first);
-            for (pair, columns) in pairs.iter_mut().zip(integers.chunks(2 * rows)) {
-                for (side, column) in columns.chunks_exact(rows).enumerate() {
-                    for (pair, integer) in pair.iter_mut().zip(&column[first..first + width]) {
-                        pair[side] = *integer;
+            for (group, columns) in groups.iter_mut().zip(integers.chunks(TERMS * rows)) {
+                for (term, column) in columns.chunks_exact(rows).enumerate() {
+                    for (row, integer) in group.iter_mut().zip(&column[first..first + width]) {
+                        row[term] = convert(*integer);
                     }
                 }
             }
-            let is_filled = |index: &u32| pairs[*index as usize] != [[0; 2]; PANEL_ROWS];
-            *filled = (0..pairs.len() as u32).filter(is_filled).collect();
+            let is_filled = |index: &u32| groups[*index as usize] != blank;
+            *filled = (0..groups.len() as u32).filter(is_filled).collect();
         });
-        IntegerPanels {
+        Panels {
             rows,
             columns,
-            pairs,
+            groups,
             filled,
         }
     }
@@ -53,20 +68,74 @@ impl IntegerPanels {
         self.columns
     }
 
-    /// The integer at `row`, `column`.
-    pub fn get(&self, row: usize, column: usize) -> i16 {
+    /// The number at `row`, `column`.
+    fn at(&self, row: usize, column: usize) -> T {
         assert!(row < self.rows && column < self.columns);
-        self.panel(row / PANEL_ROWS)[column / 2][row % PANEL_ROWS][column % 2]
+        self.panel(row / PANEL_ROWS)[column / TERMS][row % PANEL_ROWS][column % TERMS]
     }
 
-    /// The pairs of a panel that are not all zeros.
+    /// The groups of a panel that are not all zeros.
     pub fn filled(&self, panel: usize) -> &[u32] {
         &self.filled[panel]
     }
 
-    /// The pairs of columns of a panel.
-    pub fn panel(&self, panel: usize) -> &[PanelPair] {
-        let per_panel = self.columns.div_ceil(2);
-        &self.pairs[panel * per_panel..][..per_panel]
+    /// The groups of columns of a panel.
+    pub fn panel(&self, panel: usize) -> &[PanelGroup<T, TERMS>] {
+        let per_panel = self.columns.div_ceil(TERMS);
+        &self.groups[panel * per_panel..][..per_panel]
+    }
+}
+
+impl IntegerPanels {
+    /// The transpose of `integers`, `[columns, rows]`.
+    pub fn pack_transposed(rows: usize, integers: &[i16]) -> IntegerPanels {
+        Panels::convert(rows, integers, |integer| integer)
+    }
+
+    /// The integer at `row`, `column`.
+    pub fn get(&self, row: usize, column: usize) -> i16 {
+        self.at(row, column)
+    }
+}
+
+impl BytePanels {
+    /// The transpose of `integers`, `[columns, rows]`, of an encoding of up to 8 digits.
+    pub fn pack_transposed(encoding: Encoding, rows: usize, integers: &[i16]) -> BytePanels {
+        assert!(encoding.digits() <= 8);
+        let (smallest, _) = encoding.range();
+        let panels = Panels::convert(rows, integers, |integer| (integer - smallest) as u8);
+        let mut totals = vec![[0; PANEL_ROWS]; rows.div_ceil(PANEL_ROWS)];
+        threads::for_each(totals.iter_mut(), |panel, totals| {
+            for column in integers.chunks_exact(rows) {
+                for (total, integer) in totals.iter_mut().zip(&column[panel * PANEL_ROWS..]) {
+                    *total += i32::from(*integer);
+                }
+            }
+        });
+        BytePanels {
+            encoding,
+            panels,
+            totals,
+        }
+    }
+
+    /// What the integers are.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The bytes.
+    pub fn panels(&self) -> &Panels<u8, 4> {
+        &self.panels
+    }
+
+    /// The sum of the integers of each row of a panel.
+    pub fn totals(&self, panel: usize) -> &[i32; PANEL_ROWS] {
+        &self.totals[panel]
+    }
+
+    /// The integer at `row`, `column`.
+    pub fn get(&self, row: usize, column: usize) -> i16 {
+        i16::from(self.panels.at(row, column)) + self.encoding.range().0
     }
 }

@@ -4,10 +4,10 @@ use std::arch::aarch64::*;
 use std::simd::i16x8;
 
 use super::float::{FloatKernel, tile_words};
-use super::integer::{self, IntegerKernel, PanelSums, Sums};
+use super::integer::{self, AddProducts, ByteKernel, IntegerKernel, PanelSums, Sums};
 use super::lookup::{Bytes, LookupKernel, Table, Tables, TileSums, inner_loop_with, products_with};
 use super::popcount::{self, B_ROWS, BinaryKernel, xor_popcount_with};
-use crate::bits::{BitTile, PanelPair};
+use crate::bits::{BitTile, PanelGroup};
 
 pub(super) use super::float::transpose_square as transpose;
 
@@ -31,8 +31,13 @@ pub(super) fn float_kernels() -> [FloatKernel; 1] {
 pub(super) fn integer_kernels() -> [IntegerKernel; 1] {
     [IntegerKernel {
         name: "i16 4x16 neon",
-        run: integer::products_with::<PanelRegisters, 4>,
+        run: integer::products_with::<PanelRegisters, i16, i16, 2, 4>,
     }]
+}
+
+/// None yet: 16 bits at a time are fast here.
+pub(super) fn byte_kernels() -> [ByteKernel; 0] {
+    []
 }
 
 pub(super) fn lookup_kernels() -> [LookupKernel; 1] {
@@ -101,7 +106,17 @@ impl Sums for PanelRegisters {
     }
 
     #[inline(always)]
-    fn add_products(self, terms: [i16; 2], pair: &PanelPair) -> Self {
+    fn store(self, sums: &mut PanelSums) {
+        for (sums, register) in sums.as_chunks_mut::<4>().0.iter_mut().zip(self.0) {
+            // SAFETY: see above; four sums are as many bytes as a register.
+            unsafe { vst1q_s32(sums.as_mut_ptr(), register) };
+        }
+    }
+}
+
+impl AddProducts<i16, i16, 2> for PanelRegisters {
+    #[inline(always)]
+    fn add_products(self, terms: [i16; 2], pair: &PanelGroup<i16, 2>) -> Self {
         let mut sums = self.0;
         let (pairs, _) = pair.as_chunks::<8>();
         for (sums, pairs) in sums.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
@@ -115,14 +130,6 @@ impl Sums for PanelRegisters {
             }
         }
         PanelRegisters(sums)
-    }
-
-    #[inline(always)]
-    fn store(self, sums: &mut PanelSums) {
-        for (sums, register) in sums.as_chunks_mut::<4>().0.iter_mut().zip(self.0) {
-            // SAFETY: see above; four sums are as many bytes as a register.
-            unsafe { vst1q_s32(sums.as_mut_ptr(), register) };
-        }
     }
 }
 

@@ -1,15 +1,16 @@
-//! Which kernel multiplies small integers of two encodings: the one that takes the least time by a model of four
+//! Which kernel multiplies small integers of two encodings: the one that takes the least time by a model of five
 //! figures a machine has. All give the same sums.
 //!
 //! - popcount: a pass for each pair of binary digits;
 //! - lookup: a pass for each digit of the bits and each table of the integers, and a share of a widening, as often as
 //!   picked bytes are full;
-//! - multiplication of 16-bit integers: the same for all.
+//! - multiplication of 16-bit integers: the same for all;
+//! - multiplication of bytes: the same for all that fit.
 
 use serde::{Deserialize, Serialize};
 
 use super::lookup::lookup_tables;
-use super::{BEST_BINARY, BEST_INTEGER, BEST_LOOKUP};
+use super::{BEST_BINARY, BEST_BYTE, BEST_INTEGER, BEST_LOOKUP, takes_bytes};
 use crate::bits::Encoding;
 
 /// A way to multiply small integers.
@@ -22,15 +23,26 @@ pub enum Method {
     Lookup,
     /// 16-bit integers, multiplied.
     Multiply,
+    /// Bytes, multiplied.
+    MultiplyBytes,
 }
 
 impl Method {
+    /// All methods; of equals the first one is chosen.
+    pub const ALL: [Method; 4] = [
+        Method::Lookup,
+        Method::Popcount,
+        Method::MultiplyBytes,
+        Method::Multiply,
+    ];
+
     /// The name of its fastest twin on this machine.
     pub fn kernel(self) -> &'static str {
         match self {
             Method::Popcount => BEST_BINARY.name,
             Method::Lookup => BEST_LOOKUP.name,
             Method::Multiply => BEST_INTEGER.name,
+            Method::MultiplyBytes => BEST_BYTE.name,
         }
     }
 }
@@ -45,6 +57,7 @@ pub struct Costs {
     /// In a pass whose picks are widened one by one, on top.
     pub widening: f32,
     pub multiply: f32,
+    pub multiply_bytes: f32,
 }
 
 impl Default for Costs {
@@ -55,6 +68,7 @@ impl Default for Costs {
             lookup: 2.7,
             widening: 1.3,
             multiply: 16.0,
+            multiply_bytes: 11.0,
         }
     }
 }
@@ -81,6 +95,7 @@ impl Costs {
                 Some(b.digits() as f32 * pass)
             }
             Method::Multiply => Some(self.multiply),
+            Method::MultiplyBytes => takes_bytes(a, b).then_some(self.multiply_bytes),
         }
     }
 }
@@ -90,9 +105,7 @@ impl Choice {
     pub fn method(&self, a: Encoding, b: Encoding) -> Method {
         let cost = |method: &Method| self.costs.of(*method, a, b);
         let possible = |method: &Method| cost(method).is_some();
-        let methods = [Method::Lookup, Method::Popcount, Method::Multiply]
-            .into_iter()
-            .filter(possible);
+        let methods = Method::ALL.into_iter().filter(possible);
         let cheapest = methods.min_by(|one, other| {
             cost(one)
                 .unwrap_or(f32::MAX)
@@ -116,6 +129,7 @@ mod tests {
             lookup: 3.0,
             widening: 2.0,
             multiply: 16.0,
+            multiply_bytes: 11.0,
         };
         let mut choice = Choice {
             costs,
@@ -128,7 +142,10 @@ mod tests {
         );
         // Six pairs against one pass, widened at every pick.
         assert_eq!(choice.method(bits(6), Encoding::Sign), Method::Lookup);
+        // Eight bits of both sides are more than two products of bytes may add up to.
         assert_eq!(choice.method(bits(8), bits(8)), Method::Multiply);
+        let bytes = choice.method(bits(8), bits(7));
+        assert!(bytes == Method::MultiplyBytes || !takes_bytes(bits(8), bits(7)));
         choice.forced = Some(Method::Popcount);
         assert_eq!(choice.method(bits(8), bits(8)), Method::Popcount);
         // Nine digits are more than a bit matrix for each of them holds.

@@ -50,6 +50,11 @@ impl<'a> Integers<'a> {
     pub fn row(&self, row: usize) -> &'a [i16] {
         &self.values[row * self.terms..][..self.terms]
     }
+
+    /// The integers of some rows, one after another.
+    pub fn rows(&self, rows: Range<usize>) -> &'a [i16] {
+        &self.values[rows.start * self.terms..rows.end * self.terms]
+    }
 }
 
 /// Writes the products of some rows of `a` with the rows of `w` in `bands`: `[rows, bands]`, 32 sums a band.

@@ -33,7 +33,8 @@ cfg_select! {
 pub use choice::{Choice, Costs, Method};
 pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
 pub use integer::{
-    IntegerKernel, PanelSums, integer_kernels, integer_product, integer_product_with,
+    ByteKernel, IntegerKernel, PanelKernel, PanelSums, byte_kernels, byte_product,
+    byte_product_with, integer_kernels, integer_product, integer_product_with, takes_bytes,
 };
 pub(crate) use lookup::lookup_tables;
 pub use lookup::{
@@ -53,3 +54,5 @@ static BEST_LOOKUP: LazyLock<LookupKernel> =
     LazyLock::new(|| *lookup_kernels().last().unwrap_or(&lookup::PORTABLE));
 static BEST_INTEGER: LazyLock<IntegerKernel> =
     LazyLock::new(|| *integer_kernels().last().unwrap_or(&integer::SCALAR));
+static BEST_BYTE: LazyLock<ByteKernel> =
+    LazyLock::new(|| *byte_kernels().last().unwrap_or(&integer::BYTE_SCALAR));

@@ -1,7 +1,7 @@
 //! Machines without twins of their own.
 
 use super::float::FloatKernel;
-use super::integer::IntegerKernel;
+use super::integer::{ByteKernel, IntegerKernel};
 use super::lookup::LookupKernel;
 use super::popcount::BinaryKernel;
 
@@ -16,6 +16,10 @@ pub(super) fn float_kernels() -> [FloatKernel; 0] {
 }
 
 pub(super) fn integer_kernels() -> [IntegerKernel; 0] {
+    []
+}
+
+pub(super) fn byte_kernels() -> [ByteKernel; 0] {
     []
 }
 

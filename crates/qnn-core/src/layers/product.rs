@@ -9,10 +9,12 @@ use std::ops::Range;
 use std::simd::{Simd, SimdElement};
 
 use super::{NotFinite, are_finite, largest};
-use crate::bits::{BitPlanes, BitTiles, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS};
+use crate::bits::{
+    BitPlanes, BitTiles, BytePanels, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS,
+};
 use crate::kernels::{
-    BLOCK_ROWS, Choice, FloatView, Integers, Method, TileSums, bit_plane_product, float_product,
-    integer_product, lookup_product,
+    BLOCK_ROWS, Choice, FloatView, Integers, Method, PanelSums, TileSums, bit_plane_product,
+    byte_product, float_product, integer_product, lookup_product,
 };
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
 use crate::random::Chances;
@@ -48,6 +50,8 @@ pub enum Form {
     Integers,
     /// 16 bits each, in panels.
     Panels,
+    /// 8 bits each, in panels.
+    BytePanels,
     Floats,
 }
 
@@ -64,7 +68,7 @@ impl ProductKind {
     pub fn a(self) -> Form {
         match self {
             ProductKind::Integer(Method::Popcount) => Form::Planes,
-            ProductKind::Integer(Method::Lookup | Method::Multiply) => Form::Integers,
+            ProductKind::Integer(_) => Form::Integers,
             ProductKind::Float => Form::Floats,
         }
     }
@@ -74,6 +78,7 @@ impl ProductKind {
         match self {
             ProductKind::Integer(Method::Lookup) => Form::Tiles,
             ProductKind::Integer(Method::Multiply) => Form::Panels,
+            ProductKind::Integer(Method::MultiplyBytes) => Form::BytePanels,
             _ => self.a(),
         }
     }
@@ -96,6 +101,7 @@ enum Numbers {
     Tiles(BitTiles),
     Integers(Vec<i16>),
     Panels(IntegerPanels),
+    BytePanels(BytePanels),
     Floats(Vec<f32>),
     /// Floats that lie column by column.
     FloatColumns(Vec<f32>),
@@ -251,6 +257,10 @@ impl Operand {
                 let transposed = transpose(rows, columns, &integers);
                 Numbers::Panels(IntegerPanels::pack_transposed(rows, &transposed))
             }
+            Form::BytePanels => {
+                let transposed = transpose(rows, columns, &integers);
+                Numbers::BytePanels(BytePanels::pack_transposed(encoding, rows, &transposed))
+            }
             Form::Floats => Numbers::Floats(fill_rows(rows, columns, |row, out| {
                 for (value, integer) in out.iter_mut().zip(row_of(row)) {
                     *value = f32::from(*integer) * units[row];
@@ -315,6 +325,7 @@ impl Operand {
             Numbers::Tiles(tiles) => tiles.get(row, column) as f32 * self.units[row],
             Numbers::Integers(integers) => f32::from(integers[index]) * self.units[row],
             Numbers::Panels(panels) => f32::from(panels.get(row, column)) * self.units[row],
+            Numbers::BytePanels(panels) => f32::from(panels.get(row, column)) * self.units[row],
             Numbers::Floats(floats) => floats[index],
             Numbers::FloatColumns(floats) => floats[column * self.rows + row],
         }
@@ -338,31 +349,29 @@ impl Operand {
                 encoding: self.encoding,
             };
         };
-        match (&self.numbers, form) {
-            (Numbers::Tiles(tiles), Form::Tiles) => {
-                return Operand::tiles(tiles.transposed(), unit);
-            }
+        let numbers = match (&self.numbers, form) {
+            (Numbers::Tiles(tiles), Form::Tiles) => Numbers::Tiles(tiles.transposed()),
             (Numbers::Integers(integers), Form::Tiles) => {
-                return Operand::tiles(BitTiles::pack_transposed(encoding, rows, integers), unit);
+                Numbers::Tiles(BitTiles::pack_transposed(encoding, rows, integers))
             }
             (Numbers::Integers(integers), Form::Panels) => {
-                return Operand {
-                    rows,
-                    columns,
-                    numbers: Numbers::Panels(IntegerPanels::pack_transposed(rows, integers)),
-                    units: vec![unit; rows],
-                    encoding: self.encoding,
-                };
+                Numbers::Panels(IntegerPanels::pack_transposed(rows, integers))
             }
-            _ => {}
-        }
-        Operand::of_integers(
-            form,
-            encoding,
+            (Numbers::Integers(integers), Form::BytePanels) => {
+                Numbers::BytePanels(BytePanels::pack_transposed(encoding, rows, integers))
+            }
+            _ => {
+                let integers = transpose(columns, rows, &self.to_integers());
+                return Operand::of_integers(form, encoding, columns, integers, unit);
+            }
+        };
+        Operand {
+            rows,
             columns,
-            transpose(columns, rows, &self.to_integers()),
-            unit,
-        )
+            numbers,
+            units: vec![unit; rows],
+            encoding: Some(encoding),
+        }
     }
 
     /// Integers, `[rows, columns]`, that are all worth `unit`.
@@ -406,16 +415,21 @@ impl Operand {
             Numbers::Planes(planes) => planes.unpack(),
             Numbers::Tiles(tiles) => tiles.unpack(),
             Numbers::Integers(integers) => integers.clone(),
-            Numbers::Panels(panels) => {
-                let row = |row: usize| (0..self.columns).map(move |column| panels.get(row, column));
-                (0..self.rows).flat_map(row).collect()
-            }
+            Numbers::Panels(panels) => self.each(|row, column| panels.get(row, column)),
+            Numbers::BytePanels(panels) => self.each(|row, column| panels.get(row, column)),
             Numbers::Floats(floats) | Numbers::FloatColumns(floats) => {
                 // Whole numbers but for float32's rounding.
                 let unit = self.units.first().copied().unwrap_or(1.0);
                 floats.iter().map(|x| (x / unit).round() as i16).collect()
             }
         }
+    }
+
+    /// `[rows, columns]`.
+    fn each(&self, get: impl Fn(usize, usize) -> i16) -> Vec<i16> {
+        let places =
+            (0..self.rows).flat_map(|row| (0..self.columns).map(move |column| (row, column)));
+        places.map(|(row, column)| get(row, column)).collect()
     }
 
     /// The products of the rows of `range` with all rows of `other`, `[range, other.rows]`. Both operands must have
@@ -580,12 +594,14 @@ impl Operand {
                 return width * TILE_ROWS;
             }
             (Numbers::Integers(values), Numbers::Panels(b)) => {
-                let panels = columns.start / PANEL_ROWS..columns.end.div_ceil(PANEL_ROWS);
-                let width = panels.len();
-                let (sums, _) = out.as_flattened_mut().as_chunks_mut();
-                let sums = &mut sums[..rows.len() * width];
-                integer_product(integers(values), b, rows, panels, sums);
-                return width * PANEL_ROWS;
+                return in_panels(rows.len(), columns, out, |panels, sums| {
+                    integer_product(integers(values), b, rows, panels, sums);
+                });
+            }
+            (Numbers::Integers(values), Numbers::BytePanels(b)) => {
+                return in_panels(rows.len(), columns, out, |panels, sums| {
+                    byte_product(integers(values), b, rows, panels, sums);
+                });
             }
             (Numbers::Planes(a), Numbers::Planes(b)) => {
                 bit_plane_product(
@@ -600,6 +616,21 @@ impl Operand {
         }
         columns.len()
     }
+}
+
+/// Lets `product` fill the beginning of `out` with the sums of `rows` rows with the panels that `columns` lie in; how
+/// far the rows lie apart.
+fn in_panels(
+    rows: usize,
+    columns: Range<usize>,
+    out: &mut [TileSums],
+    product: impl FnOnce(Range<usize>, &mut [PanelSums]),
+) -> usize {
+    let panels = columns.start / PANEL_ROWS..columns.end.div_ceil(PANEL_ROWS);
+    let width = panels.len();
+    let (sums, _) = out.as_flattened_mut().as_chunks_mut();
+    product(panels, &mut sums[..rows * width]);
+    width * PANEL_ROWS
 }
 
 /// The chances of a row, none where there are none.
@@ -713,7 +744,7 @@ mod tests {
             weights in any_quantizer(), activations in any_quantizer(),
             gradient_bits in prop::sample::select(Bits::ALL[1..].to_vec()), logarithmic in any::<bool>(),
             dropout in prop::sample::select(vec![0.0f32, 0.4]), seed in any::<u32>(),
-            forced in prop::sample::select(vec![None, Some(Method::Popcount), Some(Method::Lookup), Some(Method::Multiply)])
+            forced in prop::sample::select([&[None], &Method::ALL.map(Some)[..]].concat())
         ) {
             let chances = |purpose, columns| Chances::new(seed, 1, 1, purpose, columns);
             let dropout = (dropout > 0.0).then(|| Dropout::new(dropout, chances(Purpose::Dropout, inputs)));
@@ -754,10 +785,13 @@ mod tests {
 
         #[test]
         fn transposing_keeps_the_numbers(rows in 1usize..80, columns in 1usize..80, quantizer in any_quantizer()) {
-            let forms = [Form::Planes, Form::Tiles, Form::Integers, Form::Panels, Form::Floats];
+            let forms = [
+                Form::Planes, Form::Tiles, Form::Integers, Form::Panels, Form::BytePanels, Form::Floats,
+            ];
             for (form, to) in forms.into_iter().flat_map(|form| forms.map(|to| (form, to))) {
                 let too_wide = quantizer.encoding().is_none_or(|encoding| encoding.digits() > 8);
-                if [form, to].contains(&Form::Planes) && too_wide {
+                let of_bytes = |form: &Form| [Form::Planes, Form::BytePanels].contains(form);
+                if too_wide && [form, to].iter().any(of_bytes) {
                     continue;
                 }
                 let there = Operand::quantized(form, quantizer, columns, &values(rows * columns, 9), None, None);
@@ -780,7 +814,7 @@ mod tests {
             rounding: Rounding::Deterministic,
         };
         for (rows, columns, terms) in [(101, 270, 333), (3, 1900, 301), (1, 2047, 1111)] {
-            for method in [Method::Popcount, Method::Lookup, Method::Multiply] {
+            for method in Method::ALL {
                 let kind = ProductKind::Integer(method);
                 let a = Operand::quantized(
                     kind.a(),

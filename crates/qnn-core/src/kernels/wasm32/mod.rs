@@ -6,7 +6,7 @@ mod lookup;
 mod popcount;
 
 use super::float::FloatKernel;
-use super::integer::IntegerKernel;
+use super::integer::{ByteKernel, IntegerKernel};
 use super::lookup::LookupKernel;
 use super::popcount::BinaryKernel;
 
@@ -22,6 +22,13 @@ pub(super) fn float_kernels() -> [FloatKernel; 1] {
 
 pub(super) fn integer_kernels() -> [IntegerKernel; 1] {
     [integer::KERNEL]
+}
+
+pub(super) fn byte_kernels() -> Option<ByteKernel> {
+    #[cfg(target_feature = "relaxed-simd")]
+    return Some(integer::BYTE_KERNEL);
+    #[cfg(not(target_feature = "relaxed-simd"))]
+    None
 }
 
 pub(super) fn lookup_kernels() -> [LookupKernel; 1] {

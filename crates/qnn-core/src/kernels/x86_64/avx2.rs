@@ -4,9 +4,11 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 use std::simd::i16x8;
 
-use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelPair, TILE_ROWS};
+use crate::bits::{BitRows, BitTile, BitTiles, IntegerPanels, PanelGroup, Panels, TILE_ROWS};
 use crate::kernels::float::{self, FloatKernel, Tile, tile_words};
-use crate::kernels::integer::{self, IntegerKernel};
+use crate::kernels::integer::{
+    AddProducts, ByteKernel, IntegerKernel, PanelSums, Sums, products_with as panel_products_with,
+};
 use crate::kernels::lookup::{
     Bytes, InnerLoop, Integers, LookupKernel, Table, Tables, TileSums, inner_loop_with,
     products_with,
@@ -126,19 +128,27 @@ pub fn float_kernel() -> Option<FloatKernel> {
 pub fn integer_kernel() -> Option<IntegerKernel> {
     available().then_some(IntegerKernel {
         name: "i16 4x16 avx2",
-        run: |a, b, rows, panels, sums| {
+        run: |a, b, panels, sums| {
             #[target_feature(enable = "avx2")]
-            fn run(
-                a: Integers<'_>,
-                b: &IntegerPanels,
-                rows: Range<usize>,
-                panels: Range<usize>,
-                sums: &mut [integer::PanelSums],
-            ) {
-                integer::products_with::<PanelRegisters, 4>(a, b, rows, panels, sums);
+            fn run(a: &[i16], b: &IntegerPanels, panels: Range<usize>, sums: &mut [PanelSums]) {
+                panel_products_with::<PanelRegisters, i16, i16, 2, 4>(a, b, panels, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
-            unsafe { run(a, b, rows, panels, sums) }
+            unsafe { run(a, b, panels, sums) }
+        },
+    })
+}
+
+pub fn byte_kernel() -> Option<ByteKernel> {
+    available().then_some(ByteKernel {
+        name: "i8 4x16 avx2",
+        run: |a, b, panels, sums| {
+            #[target_feature(enable = "avx2")]
+            fn run(a: &[i8], b: &Panels<u8, 4>, panels: Range<usize>, sums: &mut [PanelSums]) {
+                panel_products_with::<PanelRegisters, i8, u8, 4, 4>(a, b, panels, sums);
+            }
+            // SAFETY: this kernel is only handed out where the features were found.
+            unsafe { run(a, b, panels, sums) }
         },
     })
 }
@@ -147,9 +157,9 @@ pub fn integer_kernel() -> Option<IntegerKernel> {
 #[derive(Clone, Copy)]
 struct PanelRegisters([__m256i; 2]);
 
-// SAFETY of all blocks below: they run within `integer_kernel`, so the machine has AVX2; the arrays that are loaded and
+// SAFETY of all blocks below: they run within these two kernels, so the machine has AVX2; the arrays that are loaded and
 // stored are as wide as the registers.
-impl integer::Sums for PanelRegisters {
+impl Sums for PanelRegisters {
     #[inline(always)]
     fn zero() -> Self {
         // SAFETY: see above.
@@ -157,31 +167,49 @@ impl integer::Sums for PanelRegisters {
     }
 
     #[inline(always)]
-    fn add_products(self, terms: [i16; 2], pair: &PanelPair) -> Self {
-        let both = i32::from(terms[1]) << 16 | i32::from(terms[0] as u16);
-        let pair = pair.as_ptr().cast::<__m256i>();
-        // SAFETY: see above.
-        PanelRegisters(unsafe {
-            let terms = _mm256_set1_epi32(both);
-            let [first, last] = self.0;
-            [
-                _mm256_add_epi32(first, _mm256_madd_epi16(terms, _mm256_loadu_si256(pair))),
-                _mm256_add_epi32(
-                    last,
-                    _mm256_madd_epi16(terms, _mm256_loadu_si256(pair.add(1))),
-                ),
-            ]
-        })
-    }
-
-    #[inline(always)]
-    fn store(self, sums: &mut integer::PanelSums) {
+    fn store(self, sums: &mut PanelSums) {
         let sums = sums.as_mut_ptr().cast::<__m256i>();
         // SAFETY: see above.
         unsafe {
             _mm256_storeu_si256(sums, self.0[0]);
             _mm256_storeu_si256(sums.add(1), self.0[1]);
         }
+    }
+}
+
+impl AddProducts<i16, i16, 2> for PanelRegisters {
+    #[inline(always)]
+    fn add_products(self, [first, second]: [i16; 2], group: &PanelGroup<i16, 2>) -> Self {
+        let both = i32::from(second) << 16 | i32::from(first as u16);
+        let group = group.as_ptr().cast::<__m256i>();
+        let [mut low, mut high] = self.0;
+        // SAFETY: see above.
+        unsafe {
+            let terms = _mm256_set1_epi32(both);
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(terms, _mm256_loadu_si256(group)));
+            let group = _mm256_loadu_si256(group.add(1));
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(terms, group));
+        }
+        PanelRegisters([low, high])
+    }
+}
+
+impl AddProducts<i8, u8, 4> for PanelRegisters {
+    /// Two products of bytes add up to 16 bits, and two of those to 32.
+    #[inline(always)]
+    fn add_products(self, terms: [i8; 4], group: &PanelGroup<u8, 4>) -> Self {
+        let all = i32::from_le_bytes(terms.map(|term| term as u8));
+        let group = group.as_ptr().cast::<__m256i>();
+        let [mut low, mut high] = self.0;
+        // SAFETY: see above.
+        unsafe {
+            let (terms, ones) = (_mm256_set1_epi32(all), _mm256_set1_epi16(1));
+            let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(group), terms);
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(pairs, ones));
+            let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(group.add(1)), terms);
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(pairs, ones));
+        }
+        PanelRegisters([low, high])
     }
 }
 

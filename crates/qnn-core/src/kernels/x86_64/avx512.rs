@@ -1,13 +1,14 @@
-//! Twins with 512-bit registers: VPOPCNTDQ counts bits, VNNI multiplies 16-bit integers and adds.
+//! Twins with 512-bit registers: VPOPCNTDQ counts bits, VNNI multiplies integers of 16 or 8 bits and adds.
 //!
 //! The lookup product has none: its tiles are 32 rows, half of such a register.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::bits::{BitRows, IntegerPanels, PanelPair};
-use crate::kernels::integer::{IntegerKernel, PanelSums, Sums, products_with};
-use crate::kernels::lookup::Integers;
+use crate::bits::{BitRows, IntegerPanels, PanelGroup, Panels};
+use crate::kernels::integer::{
+    AddProducts, ByteKernel, IntegerKernel, PanelSums, Sums, products_with,
+};
 use crate::kernels::popcount::{B_ROWS, BinaryKernel, Register, xor_popcount_with};
 
 pub fn binary_kernel() -> Option<BinaryKernel> {
@@ -83,24 +84,35 @@ impl Register<8> for Words {
     }
 }
 
+fn multiplies() -> bool {
+    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+}
+
 pub fn integer_kernel() -> Option<IntegerKernel> {
-    let available = is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni");
-    available.then_some(IntegerKernel {
+    multiplies().then_some(IntegerKernel {
         name: "i16 6x16 avx512",
-        run: |a, b, rows, panels, sums| {
+        run: |a, b, panels, sums| {
             #[target_feature(enable = "avx512bw,avx512vnni")]
-            fn run(
-                a: Integers<'_>,
-                b: &IntegerPanels,
-                rows: Range<usize>,
-                panels: Range<usize>,
-                sums: &mut [PanelSums],
-            ) {
+            fn run(a: &[i16], b: &IntegerPanels, panels: Range<usize>, sums: &mut [PanelSums]) {
                 // Six sums: about as many as are under way while one waits for its last term.
-                products_with::<PanelRegister, 6>(a, b, rows, panels, sums);
+                products_with::<PanelRegister, i16, i16, 2, 6>(a, b, panels, sums);
             }
             // SAFETY: this kernel is only handed out where the features were found.
-            unsafe { run(a, b, rows, panels, sums) }
+            unsafe { run(a, b, panels, sums) }
+        },
+    })
+}
+
+pub fn byte_kernel() -> Option<ByteKernel> {
+    multiplies().then_some(ByteKernel {
+        name: "i8 6x16 avx512",
+        run: |a, b, panels, sums| {
+            #[target_feature(enable = "avx512bw,avx512vnni")]
+            fn run(a: &[i8], b: &Panels<u8, 4>, panels: Range<usize>, sums: &mut [PanelSums]) {
+                products_with::<PanelRegister, i8, u8, 4, 6>(a, b, panels, sums);
+            }
+            // SAFETY: this kernel is only handed out where the features were found.
+            unsafe { run(a, b, panels, sums) }
         },
     })
 }
@@ -109,7 +121,7 @@ pub fn integer_kernel() -> Option<IntegerKernel> {
 #[derive(Clone, Copy)]
 struct PanelRegister(__m512i);
 
-// SAFETY of all blocks below: they run within `integer_kernel`, so the machine has these instructions; the arrays that
+// SAFETY of all blocks below: they run within these two kernels, so the machine has these instructions; the arrays that
 // are loaded and stored are as wide as the registers.
 impl Sums for PanelRegister {
     #[inline(always)]
@@ -119,19 +131,33 @@ impl Sums for PanelRegister {
     }
 
     #[inline(always)]
-    fn add_products(self, terms: [i16; 2], pair: &PanelPair) -> Self {
-        let both = i32::from(terms[1]) << 16 | i32::from(terms[0] as u16);
-        // SAFETY: see above.
-        PanelRegister(unsafe {
-            let pair = _mm512_loadu_si512(pair.as_ptr().cast());
-            // The compiler makes one instruction of both, which interpreters that check this code do not know.
-            _mm512_add_epi32(self.0, _mm512_madd_epi16(_mm512_set1_epi32(both), pair))
-        })
-    }
-
-    #[inline(always)]
     fn store(self, sums: &mut PanelSums) {
         // SAFETY: see above.
         unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), self.0) };
+    }
+}
+
+impl AddProducts<i16, i16, 2> for PanelRegister {
+    #[inline(always)]
+    fn add_products(self, [first, second]: [i16; 2], group: &PanelGroup<i16, 2>) -> Self {
+        let both = i32::from(second) << 16 | i32::from(first as u16);
+        // SAFETY: see above.
+        PanelRegister(unsafe {
+            let group = _mm512_loadu_si512(group.as_ptr().cast());
+            // The compiler makes one instruction of both, which interpreters that check this code do not know.
+            _mm512_add_epi32(self.0, _mm512_madd_epi16(_mm512_set1_epi32(both), group))
+        })
+    }
+}
+
+impl AddProducts<i8, u8, 4> for PanelRegister {
+    #[inline(always)]
+    fn add_products(self, terms: [i8; 4], group: &PanelGroup<u8, 4>) -> Self {
+        let all = i32::from_le_bytes(terms.map(|term| term as u8));
+        // SAFETY: see above.
+        PanelRegister(unsafe {
+            let group = _mm512_loadu_si512(group.as_ptr().cast());
+            _mm512_dpbusd_epi32(self.0, group, _mm512_set1_epi32(all))
+        })
     }
 }

@@ -5,7 +5,7 @@ mod avx512;
 mod sse;
 
 use super::float::FloatKernel;
-use super::integer::IntegerKernel;
+use super::integer::{ByteKernel, IntegerKernel};
 use super::lookup::LookupKernel;
 use super::popcount::BinaryKernel;
 
@@ -27,6 +27,12 @@ pub(super) fn float_kernels() -> Option<FloatKernel> {
 
 pub(super) fn integer_kernels() -> impl Iterator<Item = IntegerKernel> {
     [avx2::integer_kernel(), avx512::integer_kernel()]
+        .into_iter()
+        .flatten()
+}
+
+pub(super) fn byte_kernels() -> impl Iterator<Item = ByteKernel> {
+    [avx2::byte_kernel(), avx512::byte_kernel()]
         .into_iter()
         .flatten()
 }
