@@ -13,6 +13,8 @@ use crate::quant::ap2;
 use crate::spec::Optimizer;
 
 const EPSILON: f32 = 1e-8;
+/// Learning rates and means of gradients below this are none, and means of squares below its square.
+const SETTLED: f32 = 1e-18;
 
 impl Optimizer {
     /// The shares that the means of the gradient and of its size keep in an update.
@@ -56,6 +58,7 @@ impl Update {
             }
             Optimizer::Sgd { .. } => learning_rate,
         };
+        let rate = settled(rate, SETTLED);
         Update { optimizer, rate }
     }
 
@@ -177,16 +180,19 @@ impl<'a> ParameterPart<'a> {
         match update.optimizer {
             Optimizer::Adam => {
                 for (((value, momentum), variance), gradient) in numbers {
-                    *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
-                    *variance = beta2 * *variance + (1.0 - beta2) * (gradient * gradient);
+                    *momentum = settled(beta1 * *momentum + (1.0 - beta1) * gradient, SETTLED);
+                    *variance = settled(
+                        beta2 * *variance + (1.0 - beta2) * (gradient * gradient),
+                        SETTLED * SETTLED,
+                    );
                     let step = update.rate * *momentum / (variance.sqrt() + EPSILON);
                     *value = (*value - step).clamp(-limit, limit);
                 }
             }
             Optimizer::AdaMax => {
                 for (((value, momentum), largest), gradient) in numbers {
-                    *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
-                    *largest = (beta2 * *largest).max(gradient.abs());
+                    *momentum = settled(beta1 * *momentum + (1.0 - beta1) * gradient, SETTLED);
+                    *largest = settled((beta2 * *largest).max(gradient.abs()), SETTLED);
                     let step = update.rate * *momentum / (*largest + EPSILON);
                     *value = (*value - step).clamp(-limit, limit);
                 }
@@ -194,20 +200,28 @@ impl<'a> ParameterPart<'a> {
             Optimizer::ShiftAdaMax => {
                 let rate = ap2(update.rate);
                 for (((value, momentum), largest), gradient) in numbers {
-                    *momentum = beta1 * *momentum + (1.0 - beta1) * gradient;
-                    *largest = (beta2 * *largest).max(gradient.abs());
+                    *momentum = settled(beta1 * *momentum + (1.0 - beta1) * gradient, SETTLED);
+                    *largest = settled((beta2 * *largest).max(gradient.abs()), SETTLED);
                     let step = *momentum * (rate * ap2(1.0 / (*largest + EPSILON)));
                     *value = (*value - step).clamp(-limit, limit);
                 }
             }
             Optimizer::Sgd { .. } => {
                 for (((value, velocity), _), gradient) in numbers {
-                    *velocity = beta1 * *velocity - update.rate * gradient;
+                    *velocity = settled(beta1 * *velocity - update.rate * gradient, SETTLED);
                     *value = (*value + *velocity).clamp(-limit, limit);
                 }
             }
         }
     }
+}
+
+/// Zero in the place of what is less than `least` and moves nothing. A mean of gradients that have become zero, or a
+/// learning rate after hundreds of short epochs, would else lead to numbers too small for float32's usual form, with which
+/// processors take a hundred times as long.
+#[inline(always)]
+fn settled(x: f32, least: f32) -> f32 {
+    if x.abs() < least { 0.0 } else { x }
 }
 
 #[cfg(test)]
@@ -251,6 +265,38 @@ mod tests {
             assert!((parameter.values[0] - expected).abs() < 1e-6);
         }
         assert_eq!(parameter.values[1], 7.0);
+    }
+
+    #[test]
+    fn what_is_remembered_comes_to_rest_at_zero() {
+        for optimizer in [
+            Optimizer::Adam,
+            Optimizer::AdaMax,
+            Optimizer::ShiftAdaMax,
+            Optimizer::Sgd { momentum: 0.9 },
+        ] {
+            let mut parameter = Parameter::new(vec![0.0; 2]);
+            parameter
+                .part(0..2)
+                .update(Update::new(optimizer, 0.1, 1), &[1e-9, -1.0], 1.0);
+            for count in 2..200_000 {
+                parameter
+                    .part(0..2)
+                    .update(Update::new(optimizer, 0.1, count), &[0.0; 2], 1.0);
+                let [values, momentum, variance] = parameter.state();
+                let all = [values, momentum, variance].concat();
+                assert!(
+                    all.iter().all(|x| *x == 0.0 || x.is_normal()),
+                    "{optimizer:?} {all:?}"
+                );
+            }
+            assert_eq!(parameter.momentum, [0.0; 2]);
+            // So does a learning rate that has been halved a hundred times.
+            assert_eq!(
+                Update::new(optimizer, 0.1 * 0.5f32.powi(100), 1).rate(),
+                0.0
+            );
+        }
     }
 
     #[test]
