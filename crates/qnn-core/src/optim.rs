@@ -5,7 +5,11 @@
 //! inverse of v are powers of two, so that both multiplications are shifts. The authors' Torch7 code differs: it has
 //! beta1 0.9 and beta2 0.999, divides by v and keeps v rounded to a power of two. We follow the paper.
 
+use std::hint::black_box;
 use std::ops::Range;
+use std::simd::cmp::SimdPartialOrd;
+use std::simd::num::SimdFloat;
+use std::simd::{Select, Simd, SimdElement, StdFloat, f32x8};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,11 @@ impl Optimizer {
         }
     }
 }
+
+/// Numbers that are moved at a time.
+pub type Group = f32x8;
+/// How many they are.
+pub const GROUP: usize = Group::LEN;
 
 /// Numbers that training moves, and what the optimizer remembers of each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +67,7 @@ impl Update {
             }
             Optimizer::Sgd { .. } => learning_rate,
         };
-        let rate = settled(rate, SETTLED);
+        let rate = if rate < SETTLED { 0.0 } else { rate };
         Update { optimizer, rate }
     }
 
@@ -168,65 +177,156 @@ impl<'a> ParameterPart<'a> {
         }
     }
 
-    /// Moves the numbers along their `gradient`, one for each, but none beyond `limit` on either side of zero.
-    pub fn update(&mut self, update: Update, gradient: &[f32], limit: f32) {
+    /// Moves the numbers along their gradient, but none beyond `limit` on either side of zero. `gradient` gives that of
+    /// a group of numbers, and `moved` is handed what they have become; what the last group lacks is zeros.
+    #[inline(always)]
+    pub fn update(
+        &mut self,
+        update: Update,
+        gradient: impl Fn(usize) -> Group,
+        limit: f32,
+        moved: impl FnMut(usize, Group),
+    ) {
+        // Hidden from the compiler, which would write constants into the loop, where browsers build them at each turn.
+        let all = |x: f32| Group::splat(black_box(x));
         let (beta1, beta2) = update.optimizer.betas();
-        let numbers = self
-            .values
-            .iter_mut()
-            .zip(&mut *self.momentum)
-            .zip(&mut *self.variance)
-            .zip(gradient);
+        let (of_momentum, of_gradient) = (all(beta1), all(1.0 - beta1));
+        let (of_size, of_square) = (all(beta2), all(1.0 - beta2));
+        let (least, least_square) = (all(SETTLED), all(SETTLED * SETTLED));
+        let (rate, epsilon, one) = (all(update.rate), all(EPSILON), all(1.0));
+        let limits = [all(-limit), all(limit)];
+        let mean = move |momentum: Group, gradient: Group| {
+            settled(of_momentum * momentum + of_gradient * gradient, least)
+        };
+        let largest_of = move |largest: Group, gradient: Group| {
+            settled(larger(of_size * largest, gradient.abs()), least)
+        };
         match update.optimizer {
-            Optimizer::Adam => {
-                for (((value, momentum), variance), gradient) in numbers {
-                    *momentum = settled(beta1 * *momentum + (1.0 - beta1) * gradient, SETTLED);
-                    *variance = settled(
-                        beta2 * *variance + (1.0 - beta2) * (gradient * gradient),
-                        SETTLED * SETTLED,
-                    );
-                    let step = update.rate * *momentum / (variance.sqrt() + EPSILON);
-                    *value = (*value - step).clamp(-limit, limit);
-                }
-            }
-            Optimizer::AdaMax => {
-                for (((value, momentum), largest), gradient) in numbers {
-                    *momentum = settled(beta1 * *momentum + (1.0 - beta1) * gradient, SETTLED);
-                    *largest = settled((beta2 * *largest).max(gradient.abs()), SETTLED);
-                    let step = update.rate * *momentum / (*largest + EPSILON);
-                    *value = (*value - step).clamp(-limit, limit);
-                }
-            }
+            Optimizer::Adam => self.step(
+                gradient,
+                limits,
+                moved,
+                move |momentum, variance, gradient| {
+                    *momentum = mean(*momentum, gradient);
+                    let squares = of_size * *variance + of_square * (gradient * gradient);
+                    *variance = settled(squares, least_square);
+                    rate * *momentum / (variance.sqrt() + epsilon)
+                },
+            ),
+            Optimizer::AdaMax => self.step(
+                gradient,
+                limits,
+                moved,
+                move |momentum, largest, gradient| {
+                    *momentum = mean(*momentum, gradient);
+                    *largest = largest_of(*largest, gradient);
+                    rate * *momentum / (*largest + epsilon)
+                },
+            ),
             Optimizer::ShiftAdaMax => {
-                let rate = ap2(update.rate);
-                for (((value, momentum), largest), gradient) in numbers {
-                    *momentum = settled(beta1 * *momentum + (1.0 - beta1) * gradient, SETTLED);
-                    *largest = settled((beta2 * *largest).max(gradient.abs()), SETTLED);
-                    let step = *momentum * (rate * ap2(1.0 / (*largest + EPSILON)));
-                    *value = (*value - step).clamp(-limit, limit);
-                }
+                let rate = all(ap2(update.rate));
+                self.step(
+                    gradient,
+                    limits,
+                    moved,
+                    move |momentum, largest, gradient| {
+                        *momentum = mean(*momentum, gradient);
+                        *largest = largest_of(*largest, gradient);
+                        let inverse = one / (*largest + epsilon);
+                        *momentum * (rate * Group::from_array(inverse.to_array().map(ap2)))
+                    },
+                );
             }
             Optimizer::Sgd { .. } => {
-                for (((value, velocity), _), gradient) in numbers {
-                    *velocity = settled(beta1 * *velocity - update.rate * gradient, SETTLED);
-                    *value = (*value + *velocity).clamp(-limit, limit);
-                }
+                self.step(gradient, limits, moved, move |velocity, _, gradient| {
+                    *velocity = settled(of_momentum * *velocity - rate * gradient, least);
+                    -*velocity
+                })
             }
         }
     }
+
+    /// Takes a step from each number; `step` says how far, and remembers.
+    #[inline(always)]
+    fn step(
+        &mut self,
+        gradient: impl Fn(usize) -> Group,
+        [smallest, largest]: [Group; 2],
+        mut moved: impl FnMut(usize, Group),
+        step: impl Fn(&mut Group, &mut Group, Group) -> Group,
+    ) {
+        let mut take = |group: usize, numbers: [&mut [f32; GROUP]; 3]| {
+            let [value, mut momentum, mut variance] = numbers
+                .each_ref()
+                .map(|numbers| Group::from_array(**numbers));
+            let step = step(&mut momentum, &mut variance, gradient(group));
+            let value = smaller(larger(value - step, smallest), largest);
+            moved(group, value);
+            for (numbers, new) in numbers.into_iter().zip([value, momentum, variance]) {
+                *numbers = new.to_array();
+            }
+        };
+        let parts = [&mut *self.values, &mut *self.momentum, &mut *self.variance];
+        let [
+            (values, last),
+            (momentum, last_momentum),
+            (variance, last_variance),
+        ] = parts.map(|part| part.as_chunks_mut::<GROUP>());
+        let groups = values.len();
+        let numbers = values.iter_mut().zip(momentum).zip(variance);
+        for (group, ((value, momentum), variance)) in numbers.enumerate() {
+            take(group, [value, momentum, variance]);
+        }
+        if !last.is_empty() {
+            let rest = [last, last_momentum, last_variance];
+            let mut filled = rest.each_ref().map(|rest| group_of(rest, 0).to_array());
+            take(groups, filled.each_mut());
+            for (rest, filled) in rest.into_iter().zip(filled) {
+                rest.copy_from_slice(&filled[..rest.len()]);
+            }
+        }
+    }
+}
+
+/// Group number `group` of some numbers; what it lacks is zeros.
+#[inline(always)]
+pub fn group_of<T: SimdElement + Default>(numbers: &[T], group: usize) -> Simd<T, GROUP> {
+    let numbers = &numbers[group * GROUP..];
+    match numbers.first_chunk() {
+        Some(numbers) => Simd::from_array(*numbers),
+        None => Simd::load_or_default(numbers),
+    }
+}
+
+/// The larger of each two numbers: without the library's care for what is not a number, an instruction.
+#[inline(always)]
+fn larger(one: Group, other: Group) -> Group {
+    one.simd_lt(other).select(other, one)
+}
+
+/// The smaller of each two.
+#[inline(always)]
+fn smaller(one: Group, other: Group) -> Group {
+    other.simd_lt(one).select(other, one)
 }
 
 /// Zero in the place of what is less than `least` and moves nothing. A mean of gradients that have become zero, or a
 /// learning rate after hundreds of short epochs, would else lead to numbers too small for float32's usual form, with which
 /// processors take a hundred times as long.
 #[inline(always)]
-fn settled(x: f32, least: f32) -> f32 {
-    if x.abs() < least { 0.0 } else { x }
+fn settled(x: Group, least: Group) -> Group {
+    x.abs().simd_lt(least).select(Group::splat(0.0), x)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::values;
+
+    fn move_along(parameter: &mut Parameter, update: Update, gradient: &[f32]) {
+        let mut part = parameter.part(0..gradient.len());
+        part.update(update, |group| group_of(gradient, group), 1.0, |_, _| {});
+    }
 
     #[test]
     fn the_first_step_is_the_learning_rate_against_the_sign() {
@@ -237,9 +337,11 @@ mod tests {
             (Optimizer::ShiftAdaMax, 0.005..0.02),
         ] {
             let mut parameter = Parameter::new(vec![0.5, 0.5, 0.5]);
-            parameter
-                .part(0..3)
-                .update(Update::new(optimizer, 0.01, 1), &[3.0, -0.2, 0.0], 1.0);
+            move_along(
+                &mut parameter,
+                Update::new(optimizer, 0.01, 1),
+                &[3.0, -0.2, 0.0],
+            );
             let moved = |index: usize| parameter.values[index] - 0.5;
             assert!(steps.contains(&-moved(0)), "{optimizer:?} {}", moved(0));
             assert!(steps.contains(&moved(1)), "{optimizer:?} {}", moved(1));
@@ -252,7 +354,7 @@ mod tests {
         // 2^-10 / (1 - 7/8) = 2^-7; m = 3/8, AP2(1/3) = 2^-2 by ratio: 1/3 is nearer to 1/4 than to 1/2.
         let mut parameter = Parameter::new(vec![0.0]);
         let update = Update::new(Optimizer::ShiftAdaMax, 1.0 / 1024.0, 1);
-        parameter.part(0..1).update(update, &[3.0], 1.0);
+        move_along(&mut parameter, update, &[3.0]);
         assert_eq!(parameter.values[0], -0.375 / 128.0 / 4.0);
     }
 
@@ -261,7 +363,7 @@ mod tests {
         let update = Update::new(Optimizer::Sgd { momentum: 0.5 }, 0.1, 1);
         let mut parameter = Parameter::new(vec![0.0, 7.0]);
         for expected in [-0.1, -0.25, -0.425] {
-            parameter.part(0..1).update(update, &[1.0], 1.0);
+            move_along(&mut parameter, update, &[1.0]);
             assert!((parameter.values[0] - expected).abs() < 1e-6);
         }
         assert_eq!(parameter.values[1], 7.0);
@@ -276,13 +378,17 @@ mod tests {
             Optimizer::Sgd { momentum: 0.9 },
         ] {
             let mut parameter = Parameter::new(vec![0.0; 2]);
-            parameter
-                .part(0..2)
-                .update(Update::new(optimizer, 0.1, 1), &[1e-9, -1.0], 1.0);
+            move_along(
+                &mut parameter,
+                Update::new(optimizer, 0.1, 1),
+                &[1e-9, -1.0],
+            );
             for count in 2..200_000 {
-                parameter
-                    .part(0..2)
-                    .update(Update::new(optimizer, 0.1, count), &[0.0; 2], 1.0);
+                move_along(
+                    &mut parameter,
+                    Update::new(optimizer, 0.1, count),
+                    &[0.0; 2],
+                );
                 let [values, momentum, variance] = parameter.state();
                 let all = [values, momentum, variance].concat();
                 assert!(
@@ -296,6 +402,48 @@ mod tests {
                 Update::new(optimizer, 0.1 * 0.5f32.powi(100), 1).rate(),
                 0.0
             );
+        }
+    }
+
+    #[test]
+    fn numbers_move_alike_in_whole_groups_and_alone() {
+        for optimizer in [
+            Optimizer::Adam,
+            Optimizer::AdaMax,
+            Optimizer::ShiftAdaMax,
+            Optimizer::Sgd { momentum: 0.9 },
+        ] {
+            let (start, gradient) = (values(21, 1), values(21, 2));
+            let mut all = Parameter::new(start.clone());
+            for count in 1..=3 {
+                let update = Update::new(optimizer, 0.1, count);
+                let mut told = Vec::new();
+                all.part(0..21).update(
+                    update,
+                    |group| group_of(&gradient, group),
+                    0.9,
+                    |group, moved| told.push((group, moved)),
+                );
+                assert!(told.iter().map(|(group, _)| *group).eq(0..3));
+                let told: Vec<f32> = told
+                    .iter()
+                    .flat_map(|(_, moved)| moved.to_array())
+                    .collect();
+                assert_eq!(told[..21], all.values);
+            }
+            for index in 0..21 {
+                let mut one = Parameter::new(vec![start[index]]);
+                for count in 1..=3 {
+                    let gradient = Group::splat(gradient[index]);
+                    let update = Update::new(optimizer, 0.1, count);
+                    one.part(0..1).update(update, |_| gradient, 0.9, |_, _| {});
+                }
+                let [values, momentum, variance] = all.state();
+                assert_eq!(
+                    one.state().map(|part| part[0]),
+                    [values[index], momentum[index], variance[index]]
+                );
+            }
         }
     }
 

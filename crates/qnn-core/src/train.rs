@@ -7,13 +7,13 @@ use std::ops::Range;
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};
+use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row};
 use crate::data::{CLASSES, MAX_IMAGE_SIZE, TrainingData};
-use crate::kernels::Choice;
+use crate::kernels::{Choice, sign_bits};
 use crate::layers::{
     BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, transpose,
 };
-use crate::optim::{Parameter, ParameterPart, Update, power};
+use crate::optim::{Group, Parameter, ParameterPart, Update, group_of, power};
 use crate::packed::{PackedLayer, PackedNetwork, SampledNetworks};
 use crate::quant::{PIXEL_STEP, Quantizer};
 use crate::random::{Chances, Purpose, initialization};
@@ -888,20 +888,21 @@ impl LayerUpdate {
         threads::for_each(pieces, |band, (mut latent, tiles)| {
             let first = band * TILE_ROWS;
             let rows = first..units.len().min(first + TILE_ROWS);
-            let mut update = |row: usize, to_weights: &[f32]| {
-                let numbers = (row - first) * inputs..(row - first + 1) * inputs;
-                self.update_unit(row - first, latent.part(numbers), to_weights, tiles);
-            };
+            let of_unit = |row: usize| (row - first) * inputs..(row - first + 1) * inputs;
             match &floats {
                 Some(floats) => {
                     for row in rows {
-                        update(row, &floats[row * inputs..][..inputs]);
+                        let to_weights = &floats[row * inputs..][..inputs];
+                        let to_weights = |group| group_of(to_weights, group);
+                        self.update_unit(row - first, latent.part(of_unit(row)), to_weights, tiles);
                     }
                 }
                 None => {
                     let rows = units.start + rows.start..units.start + rows.end;
                     gradient.for_each_row(rows, input, |row, to_weights| {
-                        update(row - units.start, to_weights);
+                        let row = row - units.start;
+                        let to_weights = |group| to_weights.group(group);
+                        self.update_unit(row - first, latent.part(of_unit(row)), to_weights, tiles);
                     });
                 }
             }
@@ -910,25 +911,33 @@ impl LayerUpdate {
     }
 
     /// Updates the weights of a unit, row `row` of its band, and packs the new ones.
+    #[inline(always)]
     fn update_unit(
         &self,
         row: usize,
         mut latent: ParameterPart<'_>,
-        to_weights: &[f32],
+        to_weights: impl Fn(usize) -> Group,
         tiles: &mut [BitTile],
     ) {
-        latent.update(self.update, to_weights, 1.0);
-        let Some(quantizer) = self.packed else {
-            return;
-        };
-        match quantizer.encoding() {
-            Some(Encoding::Sign) => pack_signs(row, latent.values, tiles),
-            Some(encoding) => {
+        match self
+            .packed
+            .map(|quantizer| (quantizer, quantizer.encoding()))
+        {
+            Some((_, Some(Encoding::Sign))) => {
+                latent.update(self.update, to_weights, 1.0, |group, weights| {
+                    tiles[group].0[row] = sign_bits(weights);
+                });
+                if let (Some(last), rest @ 1..) = (tiles.last_mut(), self.inputs % TILE_COLUMNS) {
+                    last.0[row] &= (1 << rest) - 1;
+                }
+            }
+            Some((quantizer, Some(encoding))) => {
+                latent.update(self.update, to_weights, 1.0, |_, _| {});
                 let mut integers = vec![0; self.inputs];
                 quantizer.integers(latent.values, &[], &mut integers);
                 pack_row(encoding, row, &integers, tiles);
             }
-            None => {}
+            _ => latent.update(self.update, to_weights, 1.0, |_, _| {}),
         }
     }
 

@@ -12,4 +12,4 @@ mod tiles;
 pub use matrix::{BitMatrix, BitRows};
 pub use panels::{BytePanels, IntegerPanels, PANEL_ROWS, PanelGroup, Panels};
 pub use planes::{BitPlanes, Encoding};
-pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row, pack_signs};
+pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};

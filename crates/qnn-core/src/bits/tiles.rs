@@ -1,8 +1,8 @@
 //! `BitTiles`: a matrix of small integers whose binary digits lie as the lookup kernel reads them, tile by tile.
 //! Like `BitPlanes` it knows nothing of scales.
 
-use std::simd::cmp::{SimdPartialEq, SimdPartialOrd};
-use std::simd::{f32x8, i16x8};
+use std::simd::cmp::SimdPartialEq;
+use std::simd::i16x8;
 
 use super::Encoding;
 use crate::threads;
@@ -203,15 +203,6 @@ pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [B
     }
 }
 
-/// [`pack_row`] of the signs of a row of values, +1 where x >= 0.
-pub fn pack_signs(row: usize, values: &[f32], tiles: &mut [BitTile]) {
-    each_group(values, -1.0, tiles, |tile, values| {
-        tile.0[row] = f32x8::from_array(*values)
-            .simd_ge(f32x8::splat(0.0))
-            .to_bitmask() as u8;
-    });
-}
-
 /// Takes each tile with its group of numbers, the last one filled up with `padding`.
 #[inline(always)]
 fn each_group<T: Copy>(
@@ -261,14 +252,6 @@ mod tests {
             let packed = BitTiles::pack(encoding, rows, columns, |row, out| {
                 out.copy_from_slice(&integers[row * columns..][..columns]);
             });
-            if encoding == Encoding::Sign {
-                let mut band = vec![BitTile::ZERO; packed.groups()];
-                for (row, integers) in integers.chunks(columns).take(TILE_ROWS).enumerate() {
-                    let values: Vec<f32> = integers.iter().map(|integer| f32::from(*integer - 1)).collect();
-                    pack_signs(row, &values, &mut band);
-                }
-                prop_assert_eq!(&band, packed.digit(0, 0));
-            }
             for row in 0..rows {
                 for column in 0..columns {
                     prop_assert_eq!(packed.get(row, column), i32::from(integers[row * columns + column]));

@@ -1,7 +1,8 @@
 //! Twins for NEON, which every machine of this kind has. No fused multiply-add: it would change results.
 
 use std::arch::aarch64::*;
-use std::simd::i16x8;
+use std::simd::num::SimdFloat;
+use std::simd::{f32x8, i16x8};
 
 use super::float::{FloatKernel, tile_words};
 use super::integer::{self, AddProducts, ByteKernel, IntegerKernel, PanelSums, Sums};
@@ -33,6 +34,12 @@ pub(super) fn integer_kernels() -> [IntegerKernel; 1] {
         name: "i16 4x16 neon",
         run: integer::products_with::<PanelRegisters, i16, i16, 2, 4>,
     }]
+}
+
+/// The signs of eight numbers, 1 for a minus.
+#[inline(always)]
+pub(super) fn minus_bits(values: f32x8) -> u8 {
+    values.is_sign_negative().to_bitmask() as u8
 }
 
 /// None yet: 16 bits at a time are fast here.

@@ -43,6 +43,7 @@ pub use lookup::{
 };
 pub use popcount::{BinaryKernel, binary_kernels, binary_product_with, bit_plane_product};
 
+use std::simd::f32x8;
 use std::sync::LazyLock;
 
 /// The kernels that training uses here: the last, fastest twin of each list.
@@ -56,3 +57,26 @@ static BEST_INTEGER: LazyLock<IntegerKernel> =
     LazyLock::new(|| *integer_kernels().last().unwrap_or(&integer::SCALAR));
 static BEST_BYTE: LazyLock<ByteKernel> =
     LazyLock::new(|| *byte_kernels().last().unwrap_or(&integer::BYTE_SCALAR));
+
+/// The signs of eight values, the first one in the lowest bit: 1 for +1, where x >= 0 (paper eq. 1).
+#[inline(always)]
+pub fn sign_bits(values: f32x8) -> u8 {
+    // Adding zero makes a plus of a zero's minus.
+    !machine::minus_bits(values + f32x8::splat(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_of_values() {
+        let values = [1.0, -1.0, 0.0, -0.0, -1e-40, 1e-40, f32::MIN, f32::INFINITY];
+        assert_eq!(sign_bits(f32x8::from_array(values)), 0b1010_1101);
+        for place in 0..8 {
+            let mut values = [-2.0; 8];
+            values[place] = 2.0;
+            assert_eq!(sign_bits(f32x8::from_array(values)), 1 << place);
+        }
+    }
+}

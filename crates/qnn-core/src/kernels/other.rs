@@ -1,5 +1,8 @@
 //! Machines without twins of their own.
 
+use std::simd::f32x8;
+use std::simd::num::SimdFloat;
+
 use super::float::FloatKernel;
 use super::integer::{ByteKernel, IntegerKernel};
 use super::lookup::LookupKernel;
@@ -25,4 +28,10 @@ pub(super) fn byte_kernels() -> [ByteKernel; 0] {
 
 pub(super) fn lookup_kernels() -> [LookupKernel; 0] {
     []
+}
+
+/// The signs of eight numbers, 1 for a minus.
+#[inline(always)]
+pub(super) fn minus_bits(values: f32x8) -> u8 {
+    values.is_sign_negative().to_bitmask() as u8
 }

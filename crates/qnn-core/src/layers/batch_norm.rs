@@ -15,7 +15,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{NotFinite, are_finite};
-use crate::optim::{Parameter, Update};
+use crate::optim::{Parameter, Update, group_of};
 use crate::quant::{ap2, straight_through};
 use crate::spec::Normalization;
 use crate::threads;
@@ -264,12 +264,18 @@ impl BatchNorm {
                 *gradient = scale * (batch as f32 * *gradient - to_beta - x * to_gamma);
             }
         });
-        self.gamma
-            .part(0..units)
-            .update(update, &to_gamma, f32::INFINITY);
-        self.beta
-            .part(0..units)
-            .update(update, &to_beta, f32::INFINITY);
+        self.gamma.part(0..units).update(
+            update,
+            |group| group_of(&to_gamma, group),
+            f32::INFINITY,
+            |_, _| {},
+        );
+        self.beta.part(0..units).update(
+            update,
+            |group| group_of(&to_beta, group),
+            f32::INFINITY,
+            |_, _| {},
+        );
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! sum is one thread's, so no result depends on the cut.
 
 use std::ops::Range;
+use std::simd::num::SimdInt;
 use std::simd::{Simd, SimdElement};
 
 use super::{NotFinite, are_finite, largest};
@@ -16,6 +17,7 @@ use crate::kernels::{
     BLOCK_ROWS, Choice, FloatView, Integers, Method, PanelSums, TileSums, bit_plane_product,
     byte_product, float_product, integer_product, lookup_product,
 };
+use crate::optim::{Group, group_of};
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
 use crate::random::Chances;
 use crate::threads;
@@ -105,6 +107,23 @@ enum Numbers {
     Floats(Vec<f32>),
     /// Floats that lie column by column.
     FloatColumns(Vec<f32>),
+}
+
+/// The products of a row with the rows of another operand: sums of integers, and what they are worth.
+#[derive(Clone, Copy, Debug)]
+pub struct RowProducts<'a> {
+    sums: &'a [i32],
+    unit: f32,
+    other_units: &'a [f32],
+}
+
+impl RowProducts<'_> {
+    /// A group of the products.
+    #[inline(always)]
+    pub fn group(&self, group: usize) -> Group {
+        let sums: Group = group_of(self.sums, group).cast();
+        sums * (Group::splat(self.unit) * group_of(self.other_units, group))
+    }
 }
 
 /// Which inputs of a layer are left out, and what the others are multiplied with to make up for them.
@@ -525,12 +544,18 @@ impl Operand {
         &self,
         range: Range<usize>,
         other: &Operand,
-        mut take: impl FnMut(usize, &[f32]),
+        mut take: impl FnMut(usize, RowProducts<'_>),
     ) {
-        let mut products = vec![0.0; other.rows];
         self.block_sums(range, other, 0..other.rows, |row, _, sums| {
-            self.scale(row, other, 0..other.rows, sums, &mut products);
-            take(row, &products);
+            let (unit, other_units) = (self.units[row], other.units.as_slice());
+            take(
+                row,
+                RowProducts {
+                    sums,
+                    unit,
+                    other_units,
+                },
+            );
         });
     }
 

@@ -5,6 +5,9 @@ mod integer;
 mod lookup;
 mod popcount;
 
+use std::arch::wasm32::i32x4_bitmask;
+use std::simd::f32x8;
+
 use super::float::FloatKernel;
 use super::integer::{ByteKernel, IntegerKernel};
 use super::lookup::LookupKernel;
@@ -33,4 +36,12 @@ pub(super) fn byte_kernels() -> Option<ByteKernel> {
 
 pub(super) fn lookup_kernels() -> [LookupKernel; 1] {
     [lookup::KERNEL]
+}
+
+/// The signs of eight numbers, 1 for a minus.
+#[inline(always)]
+pub(super) fn minus_bits(values: f32x8) -> u8 {
+    let halves = [values.extract::<0, 4>(), values.extract::<4, 4>()];
+    let [low, high] = halves.map(|half| i32x4_bitmask(half.into()));
+    high << 4 | low
 }

@@ -4,6 +4,9 @@ mod avx2;
 mod avx512;
 mod sse;
 
+use std::arch::x86_64::_mm_movemask_ps;
+use std::simd::f32x8;
+
 use super::float::FloatKernel;
 use super::integer::{ByteKernel, IntegerKernel};
 use super::lookup::LookupKernel;
@@ -41,4 +44,13 @@ pub(super) fn lookup_kernels() -> impl Iterator<Item = LookupKernel> {
     [sse::lookup_kernel(), avx2::lookup_kernel()]
         .into_iter()
         .flatten()
+}
+
+/// The signs of eight numbers, 1 for a minus.
+#[inline(always)]
+pub(super) fn minus_bits(values: f32x8) -> u8 {
+    let halves = [values.extract::<0, 4>(), values.extract::<4, 4>()];
+    // SAFETY: every x86-64 machine has SSE.
+    let [low, high] = halves.map(|half| unsafe { _mm_movemask_ps(half.into()) });
+    (high << 4 | low) as u8
 }
