@@ -1,6 +1,7 @@
 //! Random numbers by their place: which step, layer, purpose, row and column they are for decides what they are.
 //! So no result depends on the order in which threads or slices come to them, and a checkpoint need keep no state.
 
+use std::cell::Cell;
 use std::simd::num::{SimdInt, SimdUint};
 use std::simd::{f32x4, u32x4, u64x4};
 
@@ -73,12 +74,12 @@ impl Chances {
         }
     }
 
-    /// The chances of a row, uniform in [0, 1).
-    pub fn row(&self, row: usize) -> Vec<f32> {
+    /// Fills `chances` with those of a row, uniform in [0, 1).
+    pub fn fill_row(&self, row: usize, chances: &mut Vec<f32>) {
         let position = row * self.columns;
         let skipped = position % WORDS_PER_BLOCK;
         let words = (skipped + self.columns).next_multiple_of(BLOCKS * WORDS_PER_BLOCK);
-        let mut chances = vec![0.0; words];
+        chances.resize(words, 0.0);
         let (blocks, _) = chances.as_chunks_mut::<{ BLOCKS * WORDS_PER_BLOCK }>();
         for (index, chances) in blocks.iter_mut().enumerate() {
             let words = self.blocks((position / WORDS_PER_BLOCK + index * BLOCKS) as u64);
@@ -92,7 +93,19 @@ impl Chances {
         }
         chances.copy_within(skipped..skipped + self.columns, 0);
         chances.truncate(self.columns);
-        chances
+    }
+
+    /// Hands `work` the chances of a row, in memory that is this thread's own: threads that ask for new memory wait for
+    /// each other.
+    pub fn with_row<R>(&self, row: usize, work: impl FnOnce(&[f32]) -> R) -> R {
+        thread_local! {
+            static ROW: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+        }
+        let mut chances = ROW.take();
+        self.fill_row(row, &mut chances);
+        let result = work(&chances);
+        ROW.set(chances);
+        result
     }
 
     /// Words 0 to 15 of blocks `counter` to `counter + 3` of ChaCha with eight rounds (Bernstein 2008).
@@ -142,7 +155,7 @@ mod tests {
     fn chances_depend_on_their_place_alone() {
         let at = |step, layer, purpose, row| -> Vec<f32> {
             let chances = Chances::new(1, step, layer, purpose, 100);
-            chances.row(row)
+            chances.with_row(row, <[f32]>::to_vec)
         };
         let here = at(3, 1, Purpose::Weights, 7);
         assert_eq!(here, at(3, 1, Purpose::Weights, 7));
@@ -167,7 +180,7 @@ mod tests {
                 .map(|_| (random.next_u32() >> 8) as f32 / (1 << 24) as f32)
                 .collect();
             assert_eq!(
-                Chances::new(9, 5, 2, Purpose::Dropout, columns).row(row),
+                Chances::new(9, 5, 2, Purpose::Dropout, columns).with_row(row, <[f32]>::to_vec),
                 expected
             );
         }
@@ -178,7 +191,7 @@ mod tests {
         let chances = Chances::new(5, 0, 0, Purpose::Activations, 1000);
         let mut tenths = [0u32; 10];
         for row in 0..100 {
-            for chance in chances.row(row) {
+            for chance in chances.with_row(row, <[f32]>::to_vec) {
                 tenths[(chance * 10.0) as usize] += 1;
             }
         }

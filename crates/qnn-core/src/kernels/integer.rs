@@ -11,6 +11,7 @@
 //! pixels of a less 128; what that changes follows from the sums of rows:
 //! sum a b = sum a' b' + smallest sum a' + 128 sum b, with a = a' + 128 and b = b' + smallest.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -132,21 +133,27 @@ pub fn byte_product_with(
         Encoding::Unsigned8 => 128,
         _ => 0,
     };
-    let bytes: Vec<i8> = a.rows(rows).iter().map(|x| (x - shift) as i8).collect();
+    thread_local! {
+        /// This thread's own, as who asks for new memory waits for others that do.
+        static BYTES: Cell<Vec<i8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut bytes = BYTES.take();
+    bytes.clear();
+    bytes.extend(a.rows(rows).iter().map(|x| (x - shift) as i8));
     (kernel.run)(&bytes, b.panels(), panels.clone(), sums);
     let smallest = i32::from(b.encoding().range().0);
-    if (shift, smallest) == (0, 0) || terms == 0 {
-        return;
-    }
-    let rows = bytes.chunks_exact(terms);
-    for (row, sums) in rows.zip(sums.chunks_exact_mut(panels.len().max(1))) {
-        let of_row = smallest * row.iter().map(|byte| i32::from(*byte)).sum::<i32>();
-        for (panel, sums) in panels.clone().zip(sums) {
-            for (sum, total) in sums.iter_mut().zip(b.totals(panel)) {
-                *sum += of_row + i32::from(shift) * total;
+    if (shift, smallest) != (0, 0) {
+        let rows = bytes.chunks_exact(terms.max(1));
+        for (row, sums) in rows.zip(sums.chunks_exact_mut(panels.len().max(1))) {
+            let of_row = smallest * row.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+            for (panel, sums) in panels.clone().zip(sums) {
+                for (sum, total) in sums.iter_mut().zip(b.totals(panel)) {
+                    *sum += of_row + i32::from(shift) * total;
+                }
             }
         }
     }
+    BYTES.set(bytes);
 }
 
 /// The sums of a panel in registers.

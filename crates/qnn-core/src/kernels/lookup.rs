@@ -14,6 +14,7 @@
 //! A table serves all rows of w, a tile [`BLOCK_ROWS`] lines of a, so that most is read from the first-level cache.
 //! Where all of them are blank, as most of an image's paper is, a tile is passed over.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::simd::i16x8;
 
@@ -290,9 +291,13 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
             })
         })
         .collect();
-    let mut tables = Vec::new();
+    thread_local! {
+        /// This thread's own, as who asks for new memory waits for others that do.
+        static TABLES: Cell<Vec<Tables>> = const { Cell::new(Vec::new()) };
+    }
+    let mut room = TABLES.take();
     for lines in lines.chunks(BLOCK_ROWS) {
-        let (w, bands, tables) = (w, bands.clone(), &mut tables);
+        let (w, bands, tables) = (w, bands.clone(), &mut room);
         if !is_wide && lines.len().is_multiple_of(ROWS) {
             products_of_lines::<V, ROWS>(lines, w, bands, tables, sums);
         } else if lines.len().is_multiple_of(WIDE_ROWS) {
@@ -303,6 +308,7 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
             products_of_lines::<V, 1>(lines, w, bands, tables, sums);
         }
     }
+    TABLES.set(room);
 }
 
 /// A digit of the integers of a row of a.

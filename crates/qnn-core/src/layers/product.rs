@@ -5,6 +5,7 @@
 //! Threads are set to work here, on whole rows of the result, or on bands of its columns where it has few rows. Every
 //! sum is one thread's, so no result depends on the cut.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::simd::num::SimdInt;
 use std::simd::{Simd, SimdElement};
@@ -141,9 +142,15 @@ impl Dropout {
 
     /// Puts `nothing` in the place of the inputs of a row that are left out.
     pub fn apply<T: Copy>(&self, row: usize, inputs: &mut [T], nothing: T) {
-        for (input, chance) in inputs.iter_mut().zip(self.chances.row(row)) {
-            *input = if chance < self.share { nothing } else { *input };
-        }
+        self.chances.with_row(row, |chances| {
+            for (input, chance) in inputs.iter_mut().zip(chances) {
+                *input = if *chance < self.share {
+                    nothing
+                } else {
+                    *input
+                };
+            }
+        });
     }
 
     /// What the inputs that stay are multiplied with.
@@ -179,12 +186,7 @@ impl Operand {
     ) -> Operand {
         let rows = values.len() / columns;
         let scale = dropout.map_or(1.0, Dropout::scale);
-        let row_of = |row: usize| {
-            (
-                &values[row * columns..][..columns],
-                chances_of(chances, row),
-            )
-        };
+        let row_of = |row: usize| &values[row * columns..][..columns];
         match quantizer.encoding() {
             Some(encoding) => {
                 let encoding = match dropout {
@@ -193,8 +195,9 @@ impl Operand {
                 };
                 let unit = quantizer.step() * scale;
                 let fill = |row: usize, out: &mut [i16]| {
-                    let (values, chances) = row_of(row);
-                    quantizer.integers(values, &chances, out);
+                    with_chances(chances, row, |chances| {
+                        quantizer.integers(row_of(row), chances, out);
+                    });
                     if let Some(dropout) = dropout {
                         dropout.apply(row, out, 0);
                     }
@@ -208,8 +211,9 @@ impl Operand {
                 })
             }
             None => Operand::floats(rows, columns, |row, out| {
-                let (values, chances) = row_of(row);
-                quantizer.values(values, &chances, out);
+                with_chances(chances, row, |chances| {
+                    quantizer.values(row_of(row), chances, out);
+                });
                 if let Some(dropout) = dropout {
                     out.iter_mut().for_each(|value| *value *= scale);
                     dropout.apply(row, out, 0.0);
@@ -231,14 +235,16 @@ impl Operand {
         match quantizer.encoding() {
             Some(encoding) => Operand::integers(form, encoding, rows, columns, |row, out| {
                 let unit = quantizer.unit(largest(row_of(row)));
-                let chances = chances_of(chances, row);
-                quantizer.levels(row_of(row), unit, &chances, out, whole);
+                with_chances(chances, row, |chances| {
+                    quantizer.levels(row_of(row), unit, chances, out, whole);
+                });
                 unit
             }),
             None => Operand::floats(rows, columns, |row, out| {
                 let unit = quantizer.unit(largest(row_of(row)));
-                let chances = chances_of(chances, row);
-                quantizer.levels(row_of(row), unit, &chances, out, |level| level * unit);
+                with_chances(chances, row, |chances| {
+                    quantizer.levels(row_of(row), unit, chances, out, |level| level * unit);
+                });
             }),
         }
     }
@@ -571,7 +577,12 @@ impl Operand {
         let height = (BLOCK_SUMS / width / BLOCK_ROWS * BLOCK_ROWS)
             .max(BLOCK_ROWS)
             .min(range.len());
-        let mut sums: Vec<TileSums> = vec![[0; TILE_ROWS]; height * width / TILE_ROWS];
+        thread_local! {
+            /// This thread's own, as who asks for new memory waits for others that do.
+            static SUMS: Cell<Vec<TileSums>> = const { Cell::new(Vec::new()) };
+        }
+        let mut sums = SUMS.take();
+        sums.resize(height * width / TILE_ROWS, [0; TILE_ROWS]);
         for first in range.clone().step_by(height) {
             let rows = first..range.end.min(first + height);
             let stride = self.sums(rows.clone(), other, columns.clone(), &mut sums);
@@ -580,6 +591,7 @@ impl Operand {
                 take(row, row - range.start, &sums[..columns.len()]);
             }
         }
+        SUMS.set(sums);
     }
 
     /// Whether all products with rows of `other` are numbers whose squares are finite: for integers the largest there
@@ -658,9 +670,12 @@ fn in_panels(
     width * PANEL_ROWS
 }
 
-/// The chances of a row, none where there are none.
-fn chances_of(chances: Option<&Chances>, row: usize) -> Vec<f32> {
-    chances.map_or(Vec::new(), |chances| chances.row(row))
+/// Hands `work` the chances of a row, none where there are none.
+fn with_chances<R>(chances: Option<&Chances>, row: usize, work: impl FnOnce(&[f32]) -> R) -> R {
+    match chances {
+        Some(chances) => chances.with_row(row, work),
+        None => work(&[]),
+    }
 }
 
 /// A matrix, `[rows, columns]`, filled row by row, on all threads where that is worth it.
