@@ -1,6 +1,8 @@
 //! Panels: a matrix of integers as the multiplying kernels read it, 16 rows side by side, in 16 bits or in 8. What the
 //! integers are worth is said elsewhere.
 
+use std::sync::OnceLock;
+
 use super::Encoding;
 use crate::threads;
 
@@ -28,8 +30,8 @@ pub struct Panels<T, const TERMS: usize> {
 pub struct BytePanels {
     encoding: Encoding,
     panels: Panels<u8, 4>,
-    /// The sum of each row's integers, a panel's rows together.
-    totals: Vec<[i32; PANEL_ROWS]>,
+    /// The sum of each row's integers, a panel's rows together, once somebody asks.
+    totals: OnceLock<Vec<[i32; PANEL_ROWS]>>,
 }
 
 impl<T: Copy + Default + PartialEq + Send + Sync, const TERMS: usize> Panels<T, TERMS> {
@@ -53,7 +55,9 @@ impl<T: Copy + Default + PartialEq + Send + Sync, const TERMS: usize> Panels<T, 
                 }
             }
             let is_filled = |index: &u32| groups[*index as usize] != blank;
-            *filled = (0..groups.len() as u32).filter(is_filled).collect();
+            // All the room at once: threads that ask for memory wait for each other.
+            *filled = Vec::with_capacity(groups.len());
+            filled.extend((0..groups.len() as u32).filter(is_filled));
         });
         Panels {
             rows,
@@ -103,19 +107,10 @@ impl BytePanels {
     pub fn pack_transposed(encoding: Encoding, rows: usize, integers: &[i16]) -> BytePanels {
         assert!(encoding.digits() <= 8);
         let (smallest, _) = encoding.range();
-        let panels = Panels::convert(rows, integers, |integer| (integer - smallest) as u8);
-        let mut totals = vec![[0; PANEL_ROWS]; rows.div_ceil(PANEL_ROWS)];
-        threads::for_each(totals.iter_mut(), |panel, totals| {
-            for column in integers.chunks_exact(rows) {
-                for (total, integer) in totals.iter_mut().zip(&column[panel * PANEL_ROWS..]) {
-                    *total += i32::from(*integer);
-                }
-            }
-        });
         BytePanels {
             encoding,
-            panels,
-            totals,
+            panels: Panels::convert(rows, integers, |integer| (integer - smallest) as u8),
+            totals: OnceLock::new(),
         }
     }
 
@@ -131,7 +126,18 @@ impl BytePanels {
 
     /// The sum of the integers of each row of a panel.
     pub fn totals(&self, panel: usize) -> &[i32; PANEL_ROWS] {
-        &self.totals[panel]
+        let smallest = i32::from(self.encoding.range().0) * self.panels.columns as i32;
+        let total = |panel: usize| {
+            let mut totals = [smallest; PANEL_ROWS];
+            for group in self.panels.panel(panel) {
+                for (total, bytes) in totals.iter_mut().zip(group) {
+                    *total += bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+                }
+            }
+            totals
+        };
+        let panels = 0..self.panels.filled.len();
+        &self.totals.get_or_init(|| panels.map(total).collect())[panel]
     }
 
     /// The integer at `row`, `column`.
