@@ -147,8 +147,11 @@ pub fn byte_product_with(
         for (row, sums) in rows.zip(sums.chunks_exact_mut(panels.len().max(1))) {
             let of_row = smallest * row.iter().map(|byte| i32::from(*byte)).sum::<i32>();
             for (panel, sums) in panels.clone().zip(sums) {
-                for (sum, total) in sums.iter_mut().zip(b.totals(panel)) {
-                    *sum += of_row + i32::from(shift) * total;
+                sums.iter_mut().for_each(|sum| *sum += of_row);
+                if shift != 0 {
+                    for (sum, total) in sums.iter_mut().zip(b.totals(panel)) {
+                        *sum += i32::from(shift) * total;
+                    }
                 }
             }
         }
