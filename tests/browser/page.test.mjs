@@ -87,10 +87,10 @@ test("kernels race, the page says how fast they are, and the visitor may overrul
     visit(async (page) => {
         await page.locator("#kernels summary").click();
         const speeds = await page.locator("#kernel-race tbody td:last-child").allInnerTexts();
-        assert.equal(speeds.length, 4);
+        assert.equal(speeds.length, 5);
         assert.ok(speeds.every((speed) => Number(speed) > 0.1), speeds);
         const forward = page.locator("#kernels table:first-of-type tbody tr", { hasText: "activations by weights" });
-        for (const [value, name] of [["popcount", "popcount"], ["multiply", "16-bit"], ["lookup", "tables"]]) {
+        for (const [value, name] of [["popcount", "popcount"], ["multiply", "16-bit"], ["multiply-bytes", "8-bit"], ["lookup", "tables"]]) {
             await page.locator("#kernel").selectOption(value);
             await until(async () => (await forward.innerText()).includes(name), `${value} is in use`);
             const before = await steps(page);

@@ -48,8 +48,13 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
         forced: *forced,
     };
     let chosen = OPTIONS.iter().find(|(.., method)| method == forced);
+    let is_here = |method: &Option<Method>| {
+        let mut speeds = tuning.speeds.iter();
+        method.is_none_or(|method| speeds.any(|speed| speed.method == method))
+    };
     let options: Vec<(AttrValue, AttrValue)> = OPTIONS
         .iter()
+        .filter(|(.., method)| is_here(method))
         .map(|(value, name, _)| ((*value).into(), (*name).into()))
         .collect();
     let on_choice = properties.dispatch.reform(|value: String| {
