@@ -8,6 +8,8 @@ use std::simd::{f32x4, u32x4, u64x4};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::kernels::transpose_four;
+
 /// What a step leaves to chance in a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -83,11 +85,14 @@ impl Chances {
         let (blocks, _) = chances.as_chunks_mut::<{ BLOCKS * WORDS_PER_BLOCK }>();
         for (index, chances) in blocks.iter_mut().enumerate() {
             let words = self.blocks((position / WORDS_PER_BLOCK + index * BLOCKS) as u64);
-            for (word, of_blocks) in words.iter().enumerate() {
-                let of_blocks: f32x4 = (of_blocks >> 8).cast::<i32>().cast();
-                let of_blocks = of_blocks / f32x4::splat((1 << 24) as f32);
-                for (block, chance) in of_blocks.to_array().into_iter().enumerate() {
-                    chances[block * WORDS_PER_BLOCK + word] = chance;
+            for (fours, words) in words.as_chunks::<BLOCKS>().0.iter().enumerate() {
+                let of_words = words.map(|word| {
+                    let chance: f32x4 = (word >> 8).cast::<i32>().cast();
+                    chance / f32x4::splat((1 << 24) as f32)
+                });
+                for (block, chance) in transpose_four(of_words).into_iter().enumerate() {
+                    let place = block * WORDS_PER_BLOCK + fours * BLOCKS;
+                    chance.copy_to_slice(&mut chances[place..]);
                 }
             }
         }

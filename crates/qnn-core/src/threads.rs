@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -115,6 +116,48 @@ pub fn for_each_row<T: Send>(
             }
         },
     );
+}
+
+/// A new vector of `length` numbers that begin as zeros, filled in pieces on all threads; `beside` gives what belongs to
+/// each piece. Who fills a piece also clears it, and so has its memory at hand.
+pub fn fill_pieces<T: Copy + Default + Send, B: Send>(
+    length: usize,
+    piece: usize,
+    beside: impl ExactSizeIterator<Item = B>,
+    fill: impl Fn(usize, &mut [T], B) + Sync,
+) -> Vec<T> {
+    assert_eq!(
+        beside.len(),
+        length.div_ceil(piece),
+        "all pieces are filled"
+    );
+    let mut numbers = Vec::with_capacity(length);
+    let pieces = numbers.spare_capacity_mut()[..length].chunks_mut(piece);
+    for_each(pieces.zip(beside), |index, (room, beside)| {
+        room.fill(MaybeUninit::new(T::default()));
+        // SAFETY: all of it was written just now.
+        fill(index, unsafe { room.assume_init_mut() }, beside);
+    });
+    // SAFETY: `for_each` has done all pieces, which are all numbers, and each was written.
+    unsafe { numbers.set_len(length) };
+    numbers
+}
+
+/// A new matrix of `columns` columns that begins as zeros, filled row by row, on all threads where that is worth it.
+pub fn fill_rows<T: Copy + Default + Send>(
+    rows: usize,
+    columns: usize,
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let height = rows_per_piece(columns);
+    let piece = (height * columns).max(1);
+    let length = rows * columns;
+    let beside = std::iter::repeat_n((), length.div_ceil(piece));
+    fill_pieces(length, piece, beside, |index, numbers, ()| {
+        for (row, numbers) in numbers.chunks_mut(columns.max(1)).enumerate() {
+            fill(index * height + row, numbers);
+        }
+    })
 }
 
 /// Rows of `columns` numbers that are worth handing out, where little is done with each number.
@@ -266,6 +309,24 @@ mod tests {
                     }
                 });
             });
+        }
+    }
+
+    #[test]
+    fn new_numbers_begin_as_zeros_and_are_filled() {
+        for threads in [1, 3] {
+            for (rows, columns) in [(0, 5), (5, 0), (1, 1), (300, 70)] {
+                let filled = pool(threads).install(|| {
+                    team(|| {
+                        fill_rows(rows, columns, |row, numbers: &mut [usize]| {
+                            for (column, number) in numbers.iter_mut().enumerate() {
+                                *number += row * columns + column;
+                            }
+                        })
+                    })
+                });
+                assert!(filled.into_iter().eq(0..rows * columns));
+            }
         }
     }
 

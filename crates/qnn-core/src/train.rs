@@ -42,6 +42,9 @@ pub struct Trainer {
     order: Vec<u32>,
     #[serde(skip)]
     work: Option<Work>,
+    /// Memory of steps that are over.
+    #[serde(skip)]
+    room: Vec<Vec<f32>>,
 }
 
 /// How far training has come: what the next batch is follows from it.
@@ -303,6 +306,7 @@ impl Trainer {
             choice: Choice::default(),
             order: Vec::new(),
             work: None,
+            room: Vec::new(),
         })
     }
 
@@ -466,6 +470,8 @@ impl Trainer {
         }
         if work.parts.is_empty() {
             self.progress.end_step();
+            self.room = work.outputs;
+            self.room.push(work.gradient);
             return Ok(Some(work.metrics));
         }
         self.work = Some(work);
@@ -557,6 +563,13 @@ impl Trainer {
             .map(|chances| Dropout::new(share, chances))
     }
 
+    /// Memory for `length` numbers, which are to be written over.
+    fn numbers(&mut self, length: usize) -> Vec<f32> {
+        let mut numbers = self.room.pop().unwrap_or_default();
+        numbers.resize(length, 0.0);
+        numbers
+    }
+
     fn perform(&mut self, part: Part, work: &mut Work) -> Result<(), Diverged> {
         let batch = work.labels.len();
         let last = self.layers.len() - 1;
@@ -591,7 +604,7 @@ impl Trainer {
                 let weights = ready.map_or_else(quantize, Ok);
                 work.weights
                     .push(weights.map_err(diverged(layer, "weights"))?);
-                work.outputs.push(vec![0.0; batch * units]);
+                work.outputs.push(self.numbers(batch * units));
             }
             Part::Product { layer, rows } => {
                 let units = self.layers[layer].units;
@@ -635,7 +648,8 @@ impl Trainer {
             Part::NormalizeBackward { layer } => {
                 if layer < last {
                     // What the layer above left is the gradient to its inputs.
-                    work.gradient = std::mem::take(&mut work.input_gradient);
+                    let above = std::mem::take(&mut work.input_gradient);
+                    self.room.push(std::mem::replace(&mut work.gradient, above));
                     if let Some(dropout) = self.dropout(layer + 1) {
                         let units = self.layers[layer].units;
                         threads::for_each_row(&mut work.gradient, units, |row, gradient| {
@@ -676,7 +690,7 @@ impl Trainer {
                     chances.as_ref(),
                 );
                 work.backward = Some((gradient, weights.transposed(kind.b())));
-                work.input_gradient = vec![0.0; batch * inputs];
+                work.input_gradient = self.numbers(batch * inputs);
             }
             Part::InputGradient { layer, rows } => {
                 let inputs = self.layers[layer].inputs;

@@ -43,7 +43,7 @@ pub use lookup::{
 };
 pub use popcount::{BinaryKernel, binary_kernels, binary_product_with, bit_plane_product};
 
-use std::simd::f32x8;
+use std::simd::{Simd, SimdElement, f32x8};
 use std::sync::LazyLock;
 
 /// The kernels that training uses here: the last, fastest twin of each list.
@@ -63,6 +63,14 @@ static BEST_BYTE: LazyLock<ByteKernel> =
 pub fn sign_bits(values: f32x8) -> u8 {
     // Adding zero makes a plus of a zero's minus.
     !machine::minus_bits(values + f32x8::splat(0.0))
+}
+
+/// Four lines of four to the four columns.
+#[inline(always)]
+pub(crate) fn transpose_four<T: SimdElement>([a, b, c, d]: [Simd<T, 4>; 4]) -> [Simd<T, 4>; 4] {
+    let ((a, c), (b, d)) = (a.interleave(c), b.interleave(d));
+    let ((first, second), (third, fourth)) = (a.interleave(b), c.interleave(d));
+    [first, second, third, fourth]
 }
 
 #[cfg(test)]

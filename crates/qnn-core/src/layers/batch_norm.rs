@@ -171,10 +171,9 @@ impl BatchNorm {
             .iter()
             .map(|gamma| normalization.factor(*gamma))
             .collect();
-        let mut values = vec![0.0; sums.len()];
         let piece = threads::rows_per_piece(units) * units;
-        let pieces = values.chunks_mut(piece).zip(sums.chunks_mut(piece));
-        threads::for_each(pieces, |_, (values, sums)| {
+        let (length, sums) = (sums.len(), sums.chunks_mut(piece));
+        let values = threads::fill_pieces(length, piece, sums, |_, values: &mut [f32], sums| {
             for (values, row) in values.chunks_mut(units).zip(sums.chunks_mut(units)) {
                 let statistics = mean.iter().zip(&inverse_deviation);
                 for ((value, x), (mean, inverse_deviation)) in

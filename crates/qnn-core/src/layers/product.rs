@@ -16,7 +16,7 @@ use crate::bits::{
 };
 use crate::kernels::{
     BLOCK_ROWS, Choice, FloatView, Integers, Method, PanelSums, TileSums, bit_plane_product,
-    byte_product, float_product, integer_product, lookup_product,
+    byte_product, float_product, integer_product, lookup_product, transpose_four,
 };
 use crate::optim::{Group, group_of};
 use crate::quant::{GradientQuantizer, PIXEL_STEP, Quantizer, whole};
@@ -257,18 +257,21 @@ impl Operand {
         columns: usize,
         fill: impl Fn(usize, &mut [i16]) -> f32 + Sync,
     ) -> Operand {
-        let mut integers = vec![0; rows * columns];
         let mut units = vec![0.0; rows];
         let height = threads::rows_per_piece(columns);
-        let pieces = integers
-            .chunks_mut((height * columns).max(1))
-            .zip(units.chunks_mut(height));
-        threads::for_each(pieces, |piece, (integers, units)| {
-            let rows = integers.chunks_mut(columns.max(1)).zip(units);
-            for (row, (integers, unit)) in rows.enumerate() {
-                *unit = fill(piece * height + row, integers);
-            }
-        });
+        let piece = (height * columns).max(1);
+        let units_of_pieces = units[..if columns == 0 { 0 } else { rows }].chunks_mut(height);
+        let integers = threads::fill_pieces(
+            rows * columns,
+            piece,
+            units_of_pieces,
+            |piece, integers, units| {
+                let rows = integers.chunks_mut(columns.max(1)).zip(units);
+                for (row, (integers, unit)) in rows.enumerate() {
+                    *unit = fill(piece * height + row, integers);
+                }
+            },
+        );
         let row_of = |row: usize| &integers[row * columns..][..columns];
         let numbers = match form {
             Form::Planes => Numbers::Planes(BitPlanes::pack(encoding, rows, columns, |row| {
@@ -286,7 +289,7 @@ impl Operand {
                 let transposed = transpose(rows, columns, &integers);
                 Numbers::BytePanels(BytePanels::pack_transposed(encoding, rows, &transposed))
             }
-            Form::Floats => Numbers::Floats(fill_rows(rows, columns, |row, out| {
+            Form::Floats => Numbers::Floats(threads::fill_rows(rows, columns, |row, out| {
                 for (value, integer) in out.iter_mut().zip(row_of(row)) {
                     *value = f32::from(*integer) * units[row];
                 }
@@ -305,7 +308,7 @@ impl Operand {
         Operand {
             rows,
             columns,
-            numbers: Numbers::Floats(fill_rows(rows, columns, fill)),
+            numbers: Numbers::Floats(threads::fill_rows(rows, columns, fill)),
             units: Vec::new(),
             encoding: None,
         }
@@ -678,25 +681,15 @@ fn with_chances<R>(chances: Option<&Chances>, row: usize, work: impl FnOnce(&[f3
     }
 }
 
-/// A matrix, `[rows, columns]`, filled row by row, on all threads where that is worth it.
-fn fill_rows<T: Copy + Default + Send>(
-    rows: usize,
-    columns: usize,
-    fill: impl Fn(usize, &mut [T]) + Sync,
-) -> Vec<T> {
-    let mut numbers = vec![T::default(); rows * columns];
-    threads::for_each_row(&mut numbers, columns, fill);
-    numbers
-}
-
 /// `[rows, columns]` to `[columns, rows]`, four by four where there are as many.
 pub(crate) fn transpose<T: SimdElement + Default + Send + Sync>(
     rows: usize,
     columns: usize,
     from: &[T],
 ) -> Vec<T> {
-    let mut to = vec![T::default(); from.len()];
-    threads::for_each(to.chunks_mut((SQUARE * rows).max(1)), |square, to| {
+    let piece = (SQUARE * rows).max(1);
+    let beside = std::iter::repeat_n((), from.len().div_ceil(piece));
+    threads::fill_pieces(from.len(), piece, beside, |square, to, ()| {
         let first = square * SQUARE;
         for start in (0..rows).step_by(SQUARE) {
             let end = rows.min(start + SQUARE);
@@ -722,15 +715,7 @@ pub(crate) fn transpose<T: SimdElement + Default + Send + Sync>(
                 }
             }
         }
-    });
-    to
-}
-
-#[inline(always)]
-fn transpose_four<T: SimdElement>([a, b, c, d]: [Simd<T, 4>; 4]) -> [Simd<T, 4>; 4] {
-    let ((a, c), (b, d)) = (a.interleave(c), b.interleave(d));
-    let ((first, second), (third, fourth)) = (a.interleave(b), c.interleave(d));
-    [first, second, third, fourth]
+    })
 }
 
 #[cfg(test)]
