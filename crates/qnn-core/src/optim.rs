@@ -17,7 +17,8 @@ use crate::quant::ap2;
 use crate::spec::Optimizer;
 
 const EPSILON: f32 = 1e-8;
-/// Learning rates and means of gradients below this are none, and means of squares below its square.
+/// Learning rates, means, magnitudes and velocities below this become zero, and means of squares below its square: such
+/// products are still normal numbers of float32. A step that this changes is below 1e-10 of the learning rate.
 const SETTLED: f32 = 1e-18;
 
 impl Optimizer {
@@ -310,7 +311,7 @@ fn smaller(one: Group, other: Group) -> Group {
     other.simd_lt(one).select(other, one)
 }
 
-/// Zero in the place of what is less than `least` and moves nothing. A mean of gradients that have become zero, or a
+/// Zero in the place of what is less than `least`. A mean of gradients that have become zero, or a
 /// learning rate after hundreds of short epochs, would else lead to numbers too small for float32's usual form, with which
 /// processors take a hundred times as long.
 #[inline(always)]
@@ -405,44 +406,80 @@ mod tests {
         }
     }
 
+    /// One number by the formulas, for comparison.
+    fn move_one(numbers: &mut [f32; 3], optimizer: Optimizer, rate: f32, g: f32, limit: f32) {
+        let zero_below = |x: f32, least: f32| if x.abs() < least { 0.0 } else { x };
+        let (beta1, beta2) = optimizer.betas();
+        let [value, m, v] = numbers;
+        let mean = zero_below(beta1 * *m + (1.0 - beta1) * g, 1e-18);
+        let largest = zero_below((beta2 * *v).max(g.abs()), 1e-18);
+        let step = match optimizer {
+            Optimizer::Adam => {
+                let squares = beta2 * *v + (1.0 - beta2) * (g * g);
+                (*m, *v) = (mean, zero_below(squares, 1e-18 * 1e-18));
+                rate * *m / (v.sqrt() + EPSILON)
+            }
+            Optimizer::AdaMax => {
+                (*m, *v) = (mean, largest);
+                rate * *m / (*v + EPSILON)
+            }
+            Optimizer::ShiftAdaMax => {
+                (*m, *v) = (mean, largest);
+                *m * (ap2(rate) * ap2(1.0 / (*v + EPSILON)))
+            }
+            Optimizer::Sgd { .. } => {
+                *m = zero_below(beta1 * *m - rate * g, 1e-18);
+                -*m
+            }
+        };
+        *value = (*value - step).clamp(-limit, limit);
+    }
+
     #[test]
-    fn numbers_move_alike_in_whole_groups_and_alone() {
+    fn groups_move_as_their_numbers_do() {
         for optimizer in [
             Optimizer::Adam,
             Optimizer::AdaMax,
             Optimizer::ShiftAdaMax,
             Optimizer::Sgd { momentum: 0.9 },
         ] {
-            let (start, gradient) = (values(21, 1), values(21, 2));
-            let mut all = Parameter::new(start.clone());
-            for count in 1..=3 {
-                let update = Update::new(optimizer, 0.1, count);
-                let mut told = Vec::new();
-                all.part(0..21).update(
-                    update,
-                    |group| group_of(&gradient, group),
-                    0.9,
-                    |group, moved| told.push((group, moved)),
-                );
-                assert!(told.iter().map(|(group, _)| *group).eq(0..3));
-                let told: Vec<f32> = told
-                    .iter()
-                    .flat_map(|(_, moved)| moved.to_array())
-                    .collect();
-                assert_eq!(told[..21], all.values);
-            }
-            for index in 0..21 {
-                let mut one = Parameter::new(vec![start[index]]);
-                for count in 1..=3 {
-                    let gradient = Group::splat(gradient[index]);
+            for (length, limit) in
+                (0..=21).flat_map(|length| [(length, 0.9), (length, f32::INFINITY)])
+            {
+                let start = values(length, 1);
+                let mut expected: Vec<[f32; 3]> =
+                    start.iter().map(|value| [*value, 0.0, 0.0]).collect();
+                let mut parameter = Parameter::new(start);
+                for count in 1..=4 {
                     let update = Update::new(optimizer, 0.1, count);
-                    one.part(0..1).update(update, |_| gradient, 0.9, |_, _| {});
+                    // Gradients of all sizes, the smallest ones at the border of what settles.
+                    let gradient: Vec<f32> = values(length, count)
+                        .iter()
+                        .enumerate()
+                        .map(|(index, x)| x * 10f32.powi(-(index as i32)))
+                        .collect();
+                    let mut told = Vec::new();
+                    parameter.part(0..length).update(
+                        update,
+                        |group| group_of(&gradient, group),
+                        limit,
+                        |group, moved| told.push((group, moved)),
+                    );
+                    for (numbers, g) in expected.iter_mut().zip(&gradient) {
+                        move_one(numbers, optimizer, update.rate(), *g, limit);
+                    }
+                    let found: Vec<[f32; 3]> = (0..length)
+                        .map(|index| parameter.state().map(|part| part[index]))
+                        .collect();
+                    assert_eq!(found, expected, "{optimizer:?}");
+                    let groups = 0..length.div_ceil(GROUP);
+                    assert!(told.iter().map(|(group, _)| *group).eq(groups));
+                    let told = told.iter().flat_map(|(_, moved)| moved.to_array());
+                    assert!(
+                        told.zip(&parameter.values)
+                            .all(|(told, value)| told == *value)
+                    );
                 }
-                let [values, momentum, variance] = all.state();
-                assert_eq!(
-                    one.state().map(|part| part[0]),
-                    [values[index], momentum[index], variance[index]]
-                );
             }
         }
     }

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::kernels::transpose_four;
+use crate::threads::with_buffer;
 
 /// What a step leaves to chance in a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Chances {
     }
 
     /// Fills `chances` with those of a row, uniform in [0, 1).
-    pub fn fill_row(&self, row: usize, chances: &mut Vec<f32>) {
+    fn fill_row(&self, row: usize, chances: &mut Vec<f32>) {
         let position = row * self.columns;
         let skipped = position % WORDS_PER_BLOCK;
         let words = (skipped + self.columns).next_multiple_of(BLOCKS * WORDS_PER_BLOCK);
@@ -100,17 +101,15 @@ impl Chances {
         chances.truncate(self.columns);
     }
 
-    /// Hands `work` the chances of a row, in memory that is this thread's own: threads that ask for new memory wait for
-    /// each other.
+    /// Hands `work` the chances of a row.
     pub fn with_row<R>(&self, row: usize, work: impl FnOnce(&[f32]) -> R) -> R {
         thread_local! {
             static ROW: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
         }
-        let mut chances = ROW.take();
-        self.fill_row(row, &mut chances);
-        let result = work(&chances);
-        ROW.set(chances);
-        result
+        with_buffer(&ROW, |chances| {
+            self.fill_row(row, chances);
+            work(chances)
+        })
     }
 
     /// Words 0 to 15 of blocks `counter` to `counter + 3` of ChaCha with eight rounds (Bernstein 2008).

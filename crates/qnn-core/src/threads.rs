@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
@@ -116,6 +117,18 @@ pub fn for_each_row<T: Send>(
             }
         },
     );
+}
+
+/// Hands `work` a buffer that each thread keeps, with what was left in it: threads that allocate wait for a lock. Within
+/// itself, and after a panic, the buffer is another, empty one.
+pub fn with_buffer<T, R>(
+    buffer: &'static LocalKey<Cell<Vec<T>>>,
+    work: impl FnOnce(&mut Vec<T>) -> R,
+) -> R {
+    let mut lent = buffer.take();
+    let result = work(&mut lent);
+    buffer.set(lent);
+    result
 }
 
 /// A new vector of `length` numbers that begin as zeros, filled in pieces on all threads; `beside` gives what belongs to

@@ -933,25 +933,23 @@ impl LayerUpdate {
         to_weights: impl Fn(usize) -> Group,
         tiles: &mut [BitTile],
     ) {
-        match self
+        let packed = self
             .packed
-            .map(|quantizer| (quantizer, quantizer.encoding()))
-        {
-            Some((_, Some(Encoding::Sign))) => {
-                latent.update(self.update, to_weights, 1.0, |group, weights| {
-                    tiles[group].0[row] = sign_bits(weights);
-                });
-                if let (Some(last), rest @ 1..) = (tiles.last_mut(), self.inputs % TILE_COLUMNS) {
-                    last.0[row] &= (1 << rest) - 1;
-                }
+            .and_then(|quantizer| Some((quantizer, quantizer.encoding()?)));
+        if let Some((_, Encoding::Sign)) = packed {
+            latent.update(self.update, to_weights, 1.0, |group, weights| {
+                tiles[group].0[row] = sign_bits(weights);
+            });
+            if let (Some(last), rest @ 1..) = (tiles.last_mut(), self.inputs % TILE_COLUMNS) {
+                last.0[row] &= (1 << rest) - 1;
             }
-            Some((quantizer, Some(encoding))) => {
-                latent.update(self.update, to_weights, 1.0, |_, _| {});
-                let mut integers = vec![0; self.inputs];
-                quantizer.integers(latent.values, &[], &mut integers);
-                pack_row(encoding, row, &integers, tiles);
-            }
-            _ => latent.update(self.update, to_weights, 1.0, |_, _| {}),
+            return;
+        }
+        latent.update(self.update, to_weights, 1.0, |_, _| {});
+        if let Some((quantizer, encoding)) = packed {
+            let mut integers = vec![0; self.inputs];
+            quantizer.integers(latent.values, &[], &mut integers);
+            pack_row(encoding, row, &integers, tiles);
         }
     }
 
@@ -1041,10 +1039,7 @@ mod tests {
             let expected = BitTiles::pack(encoding, units, inputs, |row, out| {
                 weights.integers(&updated[row * inputs..][..inputs], &[], out);
             });
-            assert_eq!(
-                BitTiles::of_tiles(encoding, units, inputs, tiles).unpack(),
-                expected.unpack()
-            );
+            assert_eq!(BitTiles::of_tiles(encoding, units, inputs, tiles), expected);
             // All weights of a unit of the last part have moved against their gradient.
             let expected = |input_of: usize| -> f32 {
                 (0..batch)

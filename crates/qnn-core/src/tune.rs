@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bits::Encoding;
 use crate::data::CLASSES;
-use crate::kernels::{Choice, Costs, Method, lookup_tables};
+use crate::kernels::{ByteCosts, Choice, Costs, Method, lookup_tables};
 use crate::layers::{Operand, ProductKind};
 use crate::measure::{quantizer, values};
 use crate::spec::{Bits, NetworkSpec};
@@ -117,11 +117,9 @@ impl Tuner {
         let rows =
             (RACE_MACS / (terms * columns)).clamp(LEAST_ROWS, spec.batch_size.max(LEAST_ROWS));
         let (a_values, b_values) = (values(rows * terms, 1), values(columns * terms, 7));
-        let possible = |(method, a, b): &(Method, u8, u8)| {
-            Costs::default()
-                .of(*method, encoding(*a), encoding(*b))
-                .is_some()
-        };
+        let has_bytes = Costs::default().bytes.is_some();
+        let is_here =
+            |(method, ..): &(Method, u8, u8)| has_bytes || *method != Method::MultiplyBytes;
         let runner = |contender: (Method, u8, u8)| {
             let (method, a_bits, b_bits) = contender;
             let kind = ProductKind::Integer(method);
@@ -140,15 +138,11 @@ impl Tuner {
         };
         Tuner {
             shape: (rows, columns, terms),
-            runners: CONTENDERS
-                .into_iter()
-                .filter(possible)
-                .map(runner)
-                .collect(),
+            runners: CONTENDERS.into_iter().filter(is_here).map(runner).collect(),
         }
     }
 
-    /// Lets all run in turn on this thread, some 10 milliseconds by the clock `now`.
+    /// Lets all run in turn on this thread, up to some 10 milliseconds by the clock `now`.
     pub fn round(&mut self, now: &dyn Fn() -> f64) {
         let (rows, columns, terms) = self.shape;
         let most_runs = MOST_MACS / (rows * columns * terms);
@@ -180,52 +174,55 @@ impl Tuner {
         }
         let (rows, columns, terms) = self.shape;
         let macs = (rows * columns * terms) as f64;
-        let took = |runner: &Runner| (runner.contender, (runner.fastest * 1e9 / macs) as f32);
-        let took: Vec<_> = self.runners.iter().map(took).collect();
-        let speed = |((method, a, b), picoseconds): &((Method, u8, u8), f32)| KernelSpeed {
-            method: *method,
+        let took = |runner: &Runner| (runner.fastest * 1e9 / macs) as f32;
+        let took: Vec<f32> = self.runners.iter().map(took).collect();
+        let contenders = self
+            .runners
+            .iter()
+            .map(|runner| runner.contender)
+            .zip(&took);
+        let speed = |((method, a, b), picoseconds): ((Method, u8, u8), &f32)| KernelSpeed {
+            method,
             kernel: method.kernel().into(),
-            bits: (*a, *b),
+            bits: (a, b),
             giga_macs: 1000.0 / picoseconds,
         };
         Some(Tuning {
             shape: self.shape,
-            speeds: took.iter().map(speed).collect(),
+            speeds: contenders.map(speed).collect(),
             costs: costs(&took),
         })
     }
 }
 
-/// The integers of `bits` bits.
-fn encoding(bits: u8) -> Encoding {
-    match bits {
-        1 => Encoding::Sign,
-        _ => Encoding::TwosComplement(bits),
-    }
-}
-
-/// The costs by which the model gives what the contenders took, in picoseconds for a multiply-accumulate; who did not
-/// run, costs what it costs by default.
-fn costs(took: &[((Method, u8, u8), f32)]) -> Costs {
+/// The costs by which the model gives what the contenders took, in picoseconds for a multiply-accumulate, in their order;
+/// that of bytes, the last one, may be missing.
+fn costs(took: &[f32]) -> Costs {
     let default = Costs::default();
-    let of = |method: Method, bits: u8, default: f32| {
-        let mut known = took.iter();
-        known
-            .find(|((ran, a, _), _)| (*ran, *a) == (method, bits))
-            .map_or(default, |(_, picoseconds)| *picoseconds)
+    let [
+        popcount,
+        rarely_widened,
+        often_widened,
+        multiply,
+        ref bytes @ ..,
+    ] = *took
+    else {
+        return default;
     };
-    let widenings = |bits| 1.0 / lookup_tables(encoding(bits)).1 as f32;
-    let (rarely_widened, often_widened) = (
-        of(Method::Lookup, 4, default.lookup),
-        of(Method::Lookup, 6, default.lookup),
-    );
+    let widenings = |bits| 1.0 / lookup_tables(Encoding::TwosComplement(bits)).1 as f32;
     let widening = ((often_widened - rarely_widened) / (widenings(6) - widenings(4))).max(0.0);
     Costs {
-        popcount: of(Method::Popcount, 1, default.popcount),
+        popcount,
         lookup: (rarely_widened - widening * widenings(4)).max(0.0),
         widening,
-        multiply: of(Method::Multiply, 8, default.multiply),
-        multiply_bytes: of(Method::MultiplyBytes, 8, default.multiply_bytes),
+        multiply,
+        bytes: default
+            .bytes
+            .zip(bytes.first())
+            .map(|(default, multiply)| ByteCosts {
+                multiply: *multiply,
+                ..default
+            }),
     }
 }
 
@@ -236,20 +233,18 @@ mod tests {
 
     #[test]
     fn the_model_gives_back_what_the_contenders_took() {
-        let took: Vec<_> = CONTENDERS
-            .into_iter()
-            .zip([5.0, 3.0, 4.5, 16.0, 8.0])
-            .collect();
-        let costs = costs(&took);
-        for ((method, a, b), took) in took {
-            if let Some(cost) = costs.of(method, encoding(a), encoding(b)) {
-                assert!((cost - took).abs() < 1e-3, "{method:?}: {cost}");
+        let took = [5.0, 3.0, 4.5, 16.0, 8.0];
+        let costs = super::costs(&took);
+        for ((method, a, b), took) in CONTENDERS.into_iter().zip(took) {
+            let encoding = |bits: u8| quantizer(Bits::ALL[bits as usize - 1]).encoding().unwrap();
+            match costs.of(method, encoding(a), encoding(b)) {
+                Some(cost) => assert!((cost - took).abs() < 1e-3, "{method:?}: {cost}"),
+                None => assert!(method == Method::MultiplyBytes && costs.bytes.is_none()),
             }
         }
-        assert_eq!(costs.multiply_bytes, 8.0);
-        // A race that says that widening costs nothing, or less.
-        let took = [((Method::Lookup, 4, 1), 3.0), ((Method::Lookup, 6, 1), 2.5)];
-        assert_eq!(super::costs(&took).widening, 0.0);
+        // Without bytes, and by a race that says that widening costs nothing, or less.
+        let costs = super::costs(&[5.0, 3.0, 2.5, 16.0]);
+        assert_eq!((costs.widening, costs.bytes), (0.0, None));
     }
 
     #[test]

@@ -367,16 +367,17 @@ fn byte_products_agree_with_the_sums_of_products() {
                 encoding: a_encoding,
             };
             let b = BytePanels::pack_transposed(b_encoding, columns, &of_b);
-            let panels = columns.div_ceil(PANEL_ROWS);
+            let panels = columns.div_ceil(PANEL_ROWS) / 3..columns.div_ceil(PANEL_ROWS);
+            let (first, skipped) = (rows / 3, panels.start * PANEL_ROWS);
             for (index, kernel) in byte_kernels().into_iter().enumerate() {
                 if index > 0 && !takes_bytes(a_encoding, b_encoding) {
                     continue;
                 }
-                let mut out = vec![[7; PANEL_ROWS]; rows * panels];
-                byte_product_with(kernel, a, &b, 0..rows, 0..panels, &mut out);
+                let mut out = vec![[7; PANEL_ROWS]; (rows - first) * panels.len()];
+                byte_product_with(kernel, a, &b, first..rows, panels.clone(), &mut out);
                 let out = out.as_flattened();
-                for row in 0..rows {
-                    for column in 0..columns {
+                for row in first..rows {
+                    for column in skipped..columns {
                         let terms = a.row(row).iter().enumerate();
                         let expected: i32 = terms
                             .map(|(term, a)| {
@@ -384,7 +385,7 @@ fn byte_products_agree_with_the_sums_of_products() {
                             })
                             .sum();
                         assert_eq!(
-                            out[row * panels * PANEL_ROWS + column],
+                            out[(row - first) * panels.len() * PANEL_ROWS + column - skipped],
                             expected,
                             "{} {a_encoding:?} {b_encoding:?}",
                             kernel.name
@@ -394,6 +395,10 @@ fn byte_products_agree_with_the_sums_of_products() {
             }
         },
     );
+}
+
+fn takes_bytes(a: Encoding, b: Encoding) -> bool {
+    Costs::default().of(Method::MultiplyBytes, a, b).is_some()
 }
 
 /// What the machines that we know can do, so that the choice does not come to pass over their kernels unseen.

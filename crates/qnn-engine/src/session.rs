@@ -994,16 +994,16 @@ fn too_large(spec: &NetworkSpec, inputs: usize, choice: Choice) -> Option<String
     let weights = weights(spec, inputs);
     let encodings = (spec.activations().encoding(), spec.weights().encoding());
     let most = match ProductKind::of(choice, encodings.0, encodings.1) {
-        ProductKind::Integer(Method::Popcount | Method::Lookup) => MAX_WEIGHTS,
+        ProductKind::Integer(Method::Popcount | Method::Lookup | Method::MultiplyBytes) => {
+            MAX_WEIGHTS
+        }
         _ => MAX_WIDE_WEIGHTS,
     };
     (weights > most).then(|| {
         let weights = weights / 1_000_000;
         let most = most / 1_000_000;
         let how = match choice.forced {
-            Some(Method::Multiply | Method::MultiplyBytes) => {
-                "with multiplication: choose another kernel"
-            }
+            Some(Method::Multiply) => "with 16-bit multiplication: choose another kernel",
             _ => "at these bit widths",
         };
         format!(
@@ -1229,13 +1229,7 @@ mod tests {
         let mut session = within_a_step();
         assert_eq!(tuned(&session.take_messages()), []);
         let mut found = losses(&work(&mut session, 10));
-        let methods = [
-            Method::Popcount,
-            Method::Multiply,
-            Method::MultiplyBytes,
-            Method::Lookup,
-        ]
-        .map(Some);
+        let methods = Method::ALL.map(Some);
         for method in methods {
             session.receive(ToEngine::ForceKernel { method });
             let messages = work(&mut session, 10);

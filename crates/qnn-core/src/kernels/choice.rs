@@ -9,8 +9,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::integer::eight_bits_of_bytes;
 use super::lookup::lookup_tables;
-use super::{BEST_BINARY, BEST_BYTE, BEST_INTEGER, BEST_LOOKUP, takes_bytes};
+use super::{BEST_BINARY, BEST_BYTE, BEST_INTEGER, BEST_LOOKUP};
 use crate::bits::Encoding;
 
 /// A way to multiply small integers.
@@ -28,7 +29,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All methods; of equals the first one is chosen.
+    /// All methods, in the order of preference where costs are equal.
     pub const ALL: [Method; 4] = [
         Method::Lookup,
         Method::Popcount,
@@ -57,7 +58,16 @@ pub struct Costs {
     /// In a pass whose picks are widened one by one, on top.
     pub widening: f32,
     pub multiply: f32,
-    pub multiply_bytes: f32,
+    /// `None` where there is no kernel for bytes.
+    pub bytes: Option<ByteCosts>,
+}
+
+/// What the multiplication of bytes takes on the machine that the costs are of, and which bytes it multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ByteCosts {
+    pub multiply: f32,
+    /// Whether the second operand may have all 8 bits, and not 7 alone.
+    pub takes_eight_bits: bool,
 }
 
 impl Default for Costs {
@@ -68,7 +78,22 @@ impl Default for Costs {
             lookup: 2.7,
             widening: 1.3,
             multiply: 16.0,
-            multiply_bytes: 11.0,
+            bytes: eight_bits_of_bytes().map(|takes_eight_bits| ByteCosts {
+                multiply: 11.0,
+                takes_eight_bits,
+            }),
+        }
+    }
+}
+
+impl ByteCosts {
+    /// Whether integers of `a` and of `b` may be multiplied as bytes. Two products add up to 16 bits on their way, at the
+    /// most 2 x 128 x 127 or 2 x 64 x 255.
+    fn takes(&self, a: Encoding, b: Encoding) -> bool {
+        match (a.digits(), b.digits()) {
+            (..=8, ..=7) => true,
+            (..=7, 8) => self.takes_eight_bits,
+            _ => false,
         }
     }
 }
@@ -95,7 +120,10 @@ impl Costs {
                 Some(b.digits() as f32 * pass)
             }
             Method::Multiply => Some(self.multiply),
-            Method::MultiplyBytes => takes_bytes(a, b).then_some(self.multiply_bytes),
+            Method::MultiplyBytes => {
+                let bytes = self.bytes.filter(|bytes| bytes.takes(a, b));
+                bytes.map(|bytes| bytes.multiply)
+            }
         }
     }
 }
@@ -129,7 +157,10 @@ mod tests {
             lookup: 3.0,
             widening: 2.0,
             multiply: 16.0,
-            multiply_bytes: 11.0,
+            bytes: Some(ByteCosts {
+                multiply: 11.0,
+                takes_eight_bits: true,
+            }),
         };
         let mut choice = Choice {
             costs,
@@ -144,8 +175,21 @@ mod tests {
         assert_eq!(choice.method(bits(6), Encoding::Sign), Method::Lookup);
         // Eight bits of both sides are more than two products of bytes may add up to.
         assert_eq!(choice.method(bits(8), bits(8)), Method::Multiply);
-        let bytes = choice.method(bits(8), bits(7));
-        assert!(bytes == Method::MultiplyBytes || !takes_bytes(bits(8), bits(7)));
+        assert_eq!(choice.method(bits(8), bits(7)), Method::MultiplyBytes);
+        assert_eq!(
+            choice.method(bits(6), Encoding::Unsigned8),
+            Method::MultiplyBytes
+        );
+        choice.costs.bytes = Some(ByteCosts {
+            multiply: 11.0,
+            takes_eight_bits: false,
+        });
+        assert_eq!(
+            choice.method(bits(6), Encoding::Unsigned8),
+            Method::Multiply
+        );
+        choice.costs.bytes = None;
+        assert_eq!(choice.method(bits(8), bits(7)), Method::Multiply);
         choice.forced = Some(Method::Popcount);
         assert_eq!(choice.method(bits(8), bits(8)), Method::Popcount);
         // Nine digits are more than a bit matrix for each of them holds.

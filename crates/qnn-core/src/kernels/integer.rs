@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 use super::lookup::Integers;
 use super::{BEST_BYTE, BEST_INTEGER};
 use crate::bits::{BytePanels, Encoding, IntegerPanels, PANEL_ROWS, PanelGroup, Panels};
+use crate::threads::with_buffer;
 
 /// Sums of a row of a with the rows of a panel.
 pub type PanelSums = [i32; PANEL_ROWS];
@@ -92,21 +93,22 @@ pub fn integer_product_with(
     (kernel.run)(a.rows(rows), b, panels, sums);
 }
 
-/// Whether there is a twin for bytes here that takes integers of `a` and of `b`: the widest of b only where the
-/// instruction has 8 bits for them, and little enough of a that two products add up within 16 bits on their way.
-pub fn takes_bytes(a: Encoding, b: Encoding) -> bool {
-    static TAKES_EIGHT_BITS: LazyLock<bool> = LazyLock::new(|| {
-        let eights = BytePanels::pack_transposed(Encoding::Unsigned8, 1, &[255; 4]);
+/// Whether the twin for bytes takes 8 bits of the second operand; relaxed SIMD may read the highest one as a sign. `None`
+/// where there is no twin.
+pub(super) fn eight_bits_of_bytes() -> Option<bool> {
+    static EIGHT_BITS: LazyLock<Option<bool>> = LazyLock::new(|| {
+        let twins = byte_kernels();
+        let twin = twins[1..].last()?;
+        let widest = BytePanels::pack_transposed(Encoding::Unsigned8, 1, &[255; 4]);
         let mut sums = [[0; PANEL_ROWS]];
-        (BEST_BYTE.run)(&[-64; 4], eights.panels(), 0..1, &mut sums);
-        sums[0][0] == 4 * -64 * 255
+        (twin.run)(&[-64; 4], widest.panels(), 0..1, &mut sums);
+        Some(sums[0][0] == 4 * -64 * 255)
     });
-    BEST_BYTE.name != BYTE_SCALAR.name
-        && a.digits() <= 8
-        && (b.digits() <= 7 || b.digits() == 8 && a.digits() <= 7 && *TAKES_EIGHT_BITS)
+    *EIGHT_BITS
 }
 
-/// [`integer_product`] of integers that [fit bytes](takes_bytes).
+/// [`integer_product`] of integers of up to 8 digits. What else the fastest kernel does not take exactly,
+/// [`Costs`](super::Costs) say.
 pub fn byte_product(
     a: Integers<'_>,
     b: &BytePanels,
@@ -129,20 +131,22 @@ pub fn byte_product_with(
     let terms = a.terms;
     assert_eq!(terms, b.panels().columns(), "rows of different length");
     assert_eq!(sums.len(), rows.len() * panels.len());
+    assert!(a.encoding.digits() <= 8, "integers that are no bytes");
     let shift = match a.encoding {
         Encoding::Unsigned8 => 128,
         _ => 0,
     };
     thread_local! {
-        /// This thread's own, as who asks for new memory waits for others that do.
         static BYTES: Cell<Vec<i8>> = const { Cell::new(Vec::new()) };
     }
-    let mut bytes = BYTES.take();
-    bytes.clear();
-    bytes.extend(a.rows(rows).iter().map(|x| (x - shift) as i8));
-    (kernel.run)(&bytes, b.panels(), panels.clone(), sums);
-    let smallest = i32::from(b.encoding().range().0);
-    if (shift, smallest) != (0, 0) {
+    with_buffer(&BYTES, |bytes| {
+        bytes.clear();
+        bytes.extend(a.rows(rows).iter().map(|x| (x - shift) as i8));
+        (kernel.run)(bytes, b.panels(), panels.clone(), sums);
+        let smallest = i32::from(b.encoding().range().0);
+        if (shift, smallest) == (0, 0) {
+            return;
+        }
         let rows = bytes.chunks_exact(terms.max(1));
         for (row, sums) in rows.zip(sums.chunks_exact_mut(panels.len().max(1))) {
             let of_row = smallest * row.iter().map(|byte| i32::from(*byte)).sum::<i32>();
@@ -155,8 +159,7 @@ pub fn byte_product_with(
                 }
             }
         }
-    }
-    BYTES.set(bytes);
+    });
 }
 
 /// The sums of a panel in registers.
@@ -165,7 +168,7 @@ pub(super) trait Sums: Copy {
     fn store(self, sums: &mut PanelSums);
 }
 
-/// How they grow.
+/// Sums to which products of `A` and `B` can be added.
 pub(super) trait AddProducts<A, B, const TERMS: usize>: Sums {
     /// Adds the products of some terms with each row's.
     fn add_products(self, terms: [A; TERMS], group: &PanelGroup<B, TERMS>) -> Self;
@@ -176,7 +179,7 @@ pub(super) trait AddProducts<A, B, const TERMS: usize>: Sums {
 pub(super) fn products_with<
     S: AddProducts<A, B, TERMS>,
     A: Copy + Default,
-    B: Copy + Default + PartialEq + Send + Sync,
+    B,
     const TERMS: usize,
     const ROWS: usize,
 >(

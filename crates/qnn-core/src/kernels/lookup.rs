@@ -291,13 +291,13 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
             })
         })
         .collect();
+    // Kept by each thread, as in `threads::with_buffer`, whose closure would not have the features of who calls this.
     thread_local! {
-        /// This thread's own, as who asks for new memory waits for others that do.
         static TABLES: Cell<Vec<Tables>> = const { Cell::new(Vec::new()) };
     }
-    let mut room = TABLES.take();
+    let mut tables = TABLES.take();
     for lines in lines.chunks(BLOCK_ROWS) {
-        let (w, bands, tables) = (w, bands.clone(), &mut room);
+        let (w, bands, tables) = (w, bands.clone(), &mut tables);
         if !is_wide && lines.len().is_multiple_of(ROWS) {
             products_of_lines::<V, ROWS>(lines, w, bands, tables, sums);
         } else if lines.len().is_multiple_of(WIDE_ROWS) {
@@ -308,7 +308,7 @@ pub(super) fn products_with<V: Bytes, const ROWS: usize, const WIDE_ROWS: usize>
             products_of_lines::<V, 1>(lines, w, bands, tables, sums);
         }
     }
-    TABLES.set(room);
+    TABLES.set(tables);
 }
 
 /// A digit of the integers of a row of a.

@@ -30,11 +30,11 @@ cfg_select! {
     _ => { use other as machine; }
 }
 
-pub use choice::{Choice, Costs, Method};
+pub use choice::{ByteCosts, Choice, Costs, Method};
 pub use float::{FloatKernel, FloatView, float_kernels, float_product, float_product_with};
 pub use integer::{
     ByteKernel, IntegerKernel, PanelKernel, PanelSums, byte_kernels, byte_product,
-    byte_product_with, integer_kernels, integer_product, integer_product_with, takes_bytes,
+    byte_product_with, integer_kernels, integer_product, integer_product_with,
 };
 pub(crate) use lookup::lookup_tables;
 pub use lookup::{

@@ -202,8 +202,24 @@ impl Operand {
                         dropout.apply(row, out, 0);
                     }
                 };
-                if form == Form::Tiles {
-                    return Operand::tiles(BitTiles::pack(encoding, rows, columns, fill), unit);
+                let numbers = match form {
+                    Form::Tiles => Some(Numbers::Tiles(BitTiles::pack(
+                        encoding, rows, columns, fill,
+                    ))),
+                    Form::BytePanels => {
+                        let panels = BytePanels::pack(encoding, rows, columns, fill);
+                        Some(Numbers::BytePanels(panels))
+                    }
+                    _ => None,
+                };
+                if let Some(numbers) = numbers {
+                    return Operand {
+                        rows,
+                        columns,
+                        numbers,
+                        units: vec![unit; rows],
+                        encoding: Some(encoding),
+                    };
                 }
                 Operand::integers(form, encoding, rows, columns, |row, out| {
                     fill(row, out);
@@ -286,8 +302,9 @@ impl Operand {
                 Numbers::Panels(IntegerPanels::pack_transposed(rows, &transposed))
             }
             Form::BytePanels => {
-                let transposed = transpose(rows, columns, &integers);
-                Numbers::BytePanels(BytePanels::pack_transposed(encoding, rows, &transposed))
+                Numbers::BytePanels(BytePanels::pack(encoding, rows, columns, |row, out| {
+                    out.copy_from_slice(row_of(row))
+                }))
             }
             Form::Floats => Numbers::Floats(threads::fill_rows(rows, columns, |row, out| {
                 for (value, integer) in out.iter_mut().zip(row_of(row)) {
@@ -379,6 +396,9 @@ impl Operand {
         };
         let numbers = match (&self.numbers, form) {
             (Numbers::Tiles(tiles), Form::Tiles) => Numbers::Tiles(tiles.transposed()),
+            (Numbers::BytePanels(panels), Form::BytePanels) => {
+                Numbers::BytePanels(panels.transposed())
+            }
             (Numbers::Integers(integers), Form::Tiles) => {
                 Numbers::Tiles(BitTiles::pack_transposed(encoding, rows, integers))
             }
@@ -453,7 +473,7 @@ impl Operand {
         }
     }
 
-    /// `[rows, columns]`.
+    /// The integers that `get` gives at each row and column, `[rows, columns]`.
     fn each(&self, get: impl Fn(usize, usize) -> i16) -> Vec<i16> {
         let places =
             (0..self.rows).flat_map(|row| (0..self.columns).map(move |column| (row, column)));
@@ -581,20 +601,19 @@ impl Operand {
             .max(BLOCK_ROWS)
             .min(range.len());
         thread_local! {
-            /// This thread's own, as who asks for new memory waits for others that do.
             static SUMS: Cell<Vec<TileSums>> = const { Cell::new(Vec::new()) };
         }
-        let mut sums = SUMS.take();
-        sums.resize(height * width / TILE_ROWS, [0; TILE_ROWS]);
-        for first in range.clone().step_by(height) {
-            let rows = first..range.end.min(first + height);
-            let stride = self.sums(rows.clone(), other, columns.clone(), &mut sums);
-            let sums = sums.as_flattened().chunks(stride);
-            for (row, sums) in rows.zip(sums) {
-                take(row, row - range.start, &sums[..columns.len()]);
+        threads::with_buffer(&SUMS, |sums| {
+            sums.resize(height * width / TILE_ROWS, [0; TILE_ROWS]);
+            for first in range.clone().step_by(height) {
+                let rows = first..range.end.min(first + height);
+                let stride = self.sums(rows.clone(), other, columns.clone(), sums);
+                let sums = sums.as_flattened().chunks(stride);
+                for (row, sums) in rows.zip(sums) {
+                    take(row, row - range.start, &sums[..columns.len()]);
+                }
             }
-        }
-        SUMS.set(sums);
+        });
     }
 
     /// Whether all products with rows of `other` are numbers whose squares are finite: for integers the largest there
@@ -890,18 +909,15 @@ mod tests {
             levels: Levels::Linear,
             rounding: Rounding::Deterministic,
         };
-        let kind = ProductKind::of(
-            Choice::default(),
-            Some(Encoding::Unsigned8),
-            sign.encoding(),
-        );
-        let input = Operand::pixels(kind.a(), 3, &[255, 51, 0, 10, 20, 30], None);
         let latent = [0.3, -0.2, 0.9, 0.1, 0.4, -1.0];
-        let weights = Operand::quantized(kind.b(), sign, 3, &latent, None, None);
-        let mut sums = [0.0; 4];
-        input.product(0..2, &weights, &mut sums);
-        for (sum, expected) in sums.iter().zip([204.0, 306.0, 20.0, 0.0]) {
-            assert!((sum * 255.0 - expected).abs() < 1e-3);
+        for kind in Method::ALL.map(ProductKind::Integer) {
+            let input = Operand::pixels(kind.a(), 3, &[255, 51, 0, 10, 20, 30], None);
+            let weights = Operand::quantized(kind.b(), sign, 3, &latent, None, None);
+            let mut sums = [0.0; 4];
+            input.product(0..2, &weights, &mut sums);
+            for (sum, expected) in sums.iter().zip([204.0, 306.0, 20.0, 0.0]) {
+                assert!((sum * 255.0 - expected).abs() < 1e-3, "{kind:?}");
+            }
         }
     }
 

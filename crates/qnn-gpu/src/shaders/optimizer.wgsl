@@ -18,6 +18,11 @@ struct Parameter {
 @group(0) @binding(6) var<storage, read_write> variance: array<f32>;
 
 const EPSILON = 1e-8;
+const SETTLED = 1e-18;
+
+fn settled(x: f32, least: f32) -> f32 {
+    return select(x, 0.0, abs(x) < least);
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -35,17 +40,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let beta_2 = parameter.betas.y;
     var moved: f32;
     if OPTIMIZER == SGD {
-        let velocity = beta_1 * momentum[index] - rate * g;
+        let velocity = settled(beta_1 * momentum[index] - rate * g, SETTLED);
         momentum[index] = velocity;
         moved = values[index] + velocity;
     } else {
-        let mean = beta_1 * momentum[index] + (1.0 - beta_1) * g;
+        let mean = settled(beta_1 * momentum[index] + (1.0 - beta_1) * g, SETTLED);
         momentum[index] = mean;
         var size: f32;
         if OPTIMIZER == ADAM {
-            size = beta_2 * variance[index] + (1.0 - beta_2) * (g * g);
+            size = settled(beta_2 * variance[index] + (1.0 - beta_2) * (g * g), SETTLED * SETTLED);
         } else {
-            size = max(beta_2 * variance[index], abs(g));
+            size = settled(max(beta_2 * variance[index], abs(g)), SETTLED);
         }
         variance[index] = size;
         if OPTIMIZER == ADAM {

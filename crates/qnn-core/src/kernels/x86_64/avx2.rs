@@ -157,7 +157,7 @@ pub fn byte_kernel() -> Option<ByteKernel> {
 #[derive(Clone, Copy)]
 struct PanelRegisters([__m256i; 2]);
 
-// SAFETY of all blocks below: they run within these two kernels, so the machine has AVX2; the arrays that are loaded and
+// SAFETY of all blocks below: they run within `integer_kernel` and `byte_kernel`, so the machine has AVX2; the arrays that are loaded and
 // stored are as wide as the registers.
 impl Sums for PanelRegisters {
     #[inline(always)]
@@ -195,7 +195,7 @@ impl AddProducts<i16, i16, 2> for PanelRegisters {
 }
 
 impl AddProducts<i8, u8, 4> for PanelRegisters {
-    /// Two products of bytes add up to 16 bits, and two of those to 32.
+    /// Two products of bytes add up to 16 bits, which `ByteCosts::takes` sees to, and two of those to 32.
     #[inline(always)]
     fn add_products(self, terms: [i8; 4], group: &PanelGroup<u8, 4>) -> Self {
         let all = i32::from_le_bytes(terms.map(|term| term as u8));
