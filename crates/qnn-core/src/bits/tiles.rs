@@ -186,39 +186,25 @@ impl BitTiles {
 /// Writes the digits of a row of integers into row `row` of a band's tiles, `[digits, groups]`.
 pub fn pack_row(encoding: Encoding, row: usize, integers: &[i16], tiles: &mut [BitTile]) {
     let groups = integers.len().div_ceil(TILE_COLUMNS);
+    let (whole, rest) = integers.as_chunks::<TILE_COLUMNS>();
     for (digit, tiles) in tiles.chunks_exact_mut(groups.max(1)).enumerate() {
         // The sign of -1 and +1 is in the highest bit, turned round.
-        let (bit, turned) = match encoding {
-            Encoding::Sign => (15, 0xff),
-            _ => (digit, 0),
+        let (bit, turned, padding) = match encoding {
+            Encoding::Sign => (15, 0xff, -1),
+            _ => (digit, 0, 0),
         };
         let bits = |integers: &[i16; TILE_COLUMNS]| {
             let set = i16x8::from_array(*integers) & i16x8::splat(1 << bit);
             set.simd_ne(i16x8::splat(0)).to_bitmask() as u8 ^ turned
         };
-        let padding = if turned == 0 { 0 } else { -1 };
-        each_group(integers, padding, tiles, |tile, integers| {
-            tile.0[row] = bits(integers)
-        });
-    }
-}
-
-/// Takes each tile with its group of numbers, the last one filled up with `padding`.
-#[inline(always)]
-fn each_group<T: Copy>(
-    numbers: &[T],
-    padding: T,
-    tiles: &mut [BitTile],
-    pack: impl Fn(&mut BitTile, &[T; TILE_COLUMNS]),
-) {
-    let (whole, rest) = numbers.as_chunks();
-    for (tile, numbers) in tiles.iter_mut().zip(whole) {
-        pack(tile, numbers);
-    }
-    if let (Some(last), false) = (tiles.last_mut(), rest.is_empty()) {
-        let mut padded = [padding; TILE_COLUMNS];
-        padded[..rest.len()].copy_from_slice(rest);
-        pack(last, &padded);
+        for (tile, integers) in tiles.iter_mut().zip(whole) {
+            tile.0[row] = bits(integers);
+        }
+        if let (Some(last), false) = (tiles.last_mut(), rest.is_empty()) {
+            let mut padded = [padding; TILE_COLUMNS];
+            padded[..rest.len()].copy_from_slice(rest);
+            last.0[row] = bits(&padded);
+        }
     }
 }
 
