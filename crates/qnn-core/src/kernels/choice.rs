@@ -14,6 +14,9 @@ use super::lookup::lookup_tables;
 use super::{BEST_BINARY, BEST_BYTE, BEST_INTEGER, BEST_LOOKUP};
 use crate::bits::Encoding;
 
+/// How much cheaper bytes must be to be chosen: weights are packed into tiles as they are updated, but into bytes anew.
+const PACKING: f32 = 1.15;
+
 /// A way to multiply small integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,7 +134,13 @@ impl Costs {
 impl Choice {
     /// The method for `a`, whose rows stay, by `b`, whose bits are picked with.
     pub fn method(&self, a: Encoding, b: Encoding) -> Method {
-        let cost = |method: &Method| self.costs.of(*method, a, b);
+        let cost = |method: &Method| {
+            let cost = self.costs.of(*method, a, b)?;
+            Some(match method {
+                Method::MultiplyBytes => cost * PACKING,
+                _ => cost,
+            })
+        };
         let possible = |method: &Method| cost(method).is_some();
         let methods = Method::ALL.into_iter().filter(possible);
         let cheapest = methods.min_by(|one, other| {
@@ -176,6 +185,20 @@ mod tests {
         // Eight bits of both sides are more than two products of bytes may add up to.
         assert_eq!(choice.method(bits(8), bits(8)), Method::Multiply);
         assert_eq!(choice.method(bits(8), bits(7)), Method::MultiplyBytes);
+        // Hardly cheaper is not enough.
+        let lookup = costs
+            .of(Method::Lookup, Encoding::Unsigned8, Encoding::Sign)
+            .unwrap();
+        choice.costs.bytes = Some(ByteCosts {
+            multiply: 0.95 * lookup,
+            takes_eight_bits: true,
+        });
+        choice.costs.popcount = 10.0;
+        assert_eq!(
+            choice.method(Encoding::Unsigned8, Encoding::Sign),
+            Method::Lookup
+        );
+        choice.costs = costs;
         assert_eq!(
             choice.method(bits(6), Encoding::Unsigned8),
             Method::MultiplyBytes
