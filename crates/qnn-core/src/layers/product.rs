@@ -213,13 +213,7 @@ impl Operand {
                     _ => None,
                 };
                 if let Some(numbers) = numbers {
-                    return Operand {
-                        rows,
-                        columns,
-                        numbers,
-                        units: vec![unit; rows],
-                        encoding: Some(encoding),
-                    };
+                    return Operand::alike(rows, columns, encoding, numbers, unit);
                 }
                 Operand::integers(form, encoding, rows, columns, |row, out| {
                     fill(row, out);
@@ -333,12 +327,24 @@ impl Operand {
 
     /// Tiles of bits that are all alike worth `unit`.
     pub(crate) fn tiles(tiles: BitTiles, unit: f32) -> Operand {
+        let (rows, columns, encoding) = (tiles.rows(), tiles.columns(), tiles.encoding());
+        Operand::alike(rows, columns, encoding, Numbers::Tiles(tiles), unit)
+    }
+
+    /// Integers that are all worth `unit`.
+    fn alike(
+        rows: usize,
+        columns: usize,
+        encoding: Encoding,
+        numbers: Numbers,
+        unit: f32,
+    ) -> Operand {
         Operand {
-            rows: tiles.rows(),
-            columns: tiles.columns(),
-            units: vec![unit; tiles.rows()],
-            encoding: Some(tiles.encoding()),
-            numbers: Numbers::Tiles(tiles),
+            rows,
+            columns,
+            numbers,
+            units: vec![unit; rows],
+            encoding: Some(encoding),
         }
     }
 
@@ -413,13 +419,7 @@ impl Operand {
                 return Operand::of_integers(form, encoding, columns, integers, unit);
             }
         };
-        Operand {
-            rows,
-            columns,
-            numbers,
-            units: vec![unit; rows],
-            encoding: Some(encoding),
-        }
+        Operand::alike(rows, columns, encoding, numbers, unit)
     }
 
     /// Integers, `[rows, columns]`, that are all worth `unit`.
@@ -432,13 +432,7 @@ impl Operand {
     ) -> Operand {
         let rows = integers.len() / columns.max(1);
         if form == Form::Integers {
-            return Operand {
-                rows,
-                columns,
-                numbers: Numbers::Integers(integers),
-                units: vec![unit; rows],
-                encoding: Some(encoding),
-            };
+            return Operand::alike(rows, columns, encoding, Numbers::Integers(integers), unit);
         }
         Operand::integers(form, encoding, rows, columns, |row, out| {
             out.copy_from_slice(&integers[row * columns..][..columns]);
