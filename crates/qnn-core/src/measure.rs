@@ -2,6 +2,7 @@
 //! clock is the caller's.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,9 @@ use crate::bits::{BitMatrix, BitTiles, BytePanels, Encoding, IntegerPanels, PANE
 use crate::data::{DataSet, Images, TrainingData};
 use crate::kernels::{
     BinaryKernel, ByteKernel, Choice, FloatView, InnerLoop, IntegerKernel, Integers, LookupKernel,
-    Method, binary_kernels, binary_product_with, byte_kernels, byte_product_with, float_kernels,
-    float_product_with, integer_kernels, integer_product_with, lookup_kernels, lookup_product_with,
+    Method, PanelSums, binary_kernels, binary_product_with, byte_kernels, byte_product_with,
+    float_kernels, float_product_with, integer_kernels, integer_product_with, lookup_kernels,
+    lookup_product_with,
 };
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
@@ -396,32 +398,18 @@ fn kernel(name: &str, shape: (usize, usize, usize)) -> Result<Operation, Measure
     if let Some(kernel) = find(integer_kernels(), name, |kernel: &IntegerKernel| {
         kernel.name
     }) {
-        let (values, encoding) = integers(Bits::ONE, rows * terms);
-        let b = IntegerPanels::pack_transposed(columns, &integers(Bits::ALL[7], columns * terms).0);
-        let panels = columns.div_ceil(PANEL_ROWS);
-        let mut sums = vec![[0; PANEL_ROWS]; rows * panels];
-        return Ok(Operation::new(macs(shape), move || {
-            let a = Integers {
-                values: &values,
-                terms,
-                encoding,
-            };
-            integer_product_with(kernel, a, &b, 0..rows, 0..panels, &mut sums);
+        let (b, _) = integers(Bits::ALL[7], columns * terms);
+        let b = IntegerPanels::pack_transposed(columns, &b);
+        return Ok(panel_product(Bits::ONE, shape, move |a, panels, sums| {
+            integer_product_with(kernel, a, &b, 0..rows, panels, sums);
         }));
     }
     if let Some(kernel) = find(byte_kernels(), name, |kernel: &ByteKernel| kernel.name) {
-        let (values, encoding) = integers(Bits::ALL[5], rows * terms);
         let (b, of_b) = integers(Bits::ALL[6], columns * terms);
         let b = BytePanels::pack_transposed(of_b, columns, &b);
-        let panels = columns.div_ceil(PANEL_ROWS);
-        let mut sums = vec![[0; PANEL_ROWS]; rows * panels];
-        return Ok(Operation::new(macs(shape), move || {
-            let a = Integers {
-                values: &values,
-                terms,
-                encoding,
-            };
-            byte_product_with(kernel, a, &b, 0..rows, 0..panels, &mut sums);
+        let six_bits = Bits::ALL[5];
+        return Ok(panel_product(six_bits, shape, move |a, panels, sums| {
+            byte_product_with(kernel, a, &b, 0..rows, panels, sums);
         }));
     }
     if let Some(kernel) = find(float_kernels(), name, |kernel| kernel.name) {
@@ -433,6 +421,26 @@ fn kernel(name: &str, shape: (usize, usize, usize)) -> Result<Operation, Measure
         }));
     }
     Err(MeasureError::UnknownKernel(name.into()))
+}
+
+/// A product of integers of `a_bits` with panels, which `product` computes.
+fn panel_product(
+    a_bits: Bits,
+    shape: (usize, usize, usize),
+    product: impl Fn(Integers<'_>, Range<usize>, &mut [PanelSums]) + Send + 'static,
+) -> Operation {
+    let (rows, columns, terms) = shape;
+    let (values, encoding) = integers(a_bits, rows * terms);
+    let panels = columns.div_ceil(PANEL_ROWS);
+    let mut sums = vec![[0; PANEL_ROWS]; rows * panels];
+    Operation::new(macs(shape), move || {
+        let a = Integers {
+            values: &values,
+            terms,
+            encoding,
+        };
+        product(a, 0..panels, &mut sums);
+    })
 }
 
 fn in_register(name: &str) -> Result<Operation, MeasureError> {

@@ -311,9 +311,9 @@ fn smaller(one: Group, other: Group) -> Group {
     other.simd_lt(one).select(other, one)
 }
 
-/// Zero in the place of what is less than `least`. A mean of gradients that have become zero, or a
-/// learning rate after hundreds of short epochs, would else lead to numbers too small for float32's usual form, with which
-/// processors take a hundred times as long.
+/// Zero in the place of what is less than `least`. A mean of gradients that have become zero, or a learning rate after
+/// hundreds of short epochs, would else lead to numbers too small for float32's usual form, with which processors take
+/// many times as long.
 #[inline(always)]
 fn settled(x: Group, least: Group) -> Group {
     x.abs().simd_lt(least).select(Group::splat(0.0), x)

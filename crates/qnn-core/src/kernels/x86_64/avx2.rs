@@ -157,8 +157,8 @@ pub fn byte_kernel() -> Option<ByteKernel> {
 #[derive(Clone, Copy)]
 struct PanelRegisters([__m256i; 2]);
 
-// SAFETY of all blocks below: they run within `integer_kernel` and `byte_kernel`, so the machine has AVX2; the arrays that are loaded and
-// stored are as wide as the registers.
+// SAFETY of all blocks below: they run within `integer_kernel` and `byte_kernel`, so the machine has AVX2; the arrays
+// that are loaded and stored are as wide as the registers.
 impl Sums for PanelRegisters {
     #[inline(always)]
     fn zero() -> Self {

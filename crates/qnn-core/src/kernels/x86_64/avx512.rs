@@ -121,8 +121,8 @@ pub fn byte_kernel() -> Option<ByteKernel> {
 #[derive(Clone, Copy)]
 struct PanelRegister(__m512i);
 
-// SAFETY of all blocks below: they run within `integer_kernel` and `byte_kernel`, so the machine has these instructions; the arrays that
-// are loaded and stored are as wide as the registers.
+// SAFETY of all blocks below: they run within `integer_kernel` and `byte_kernel`, so the machine has these
+// instructions; the arrays that are loaded and stored are as wide as the registers.
 impl Sums for PanelRegister {
     #[inline(always)]
     fn zero() -> Self {
