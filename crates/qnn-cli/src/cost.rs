@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use qnn_core::cost::{Cost, LayerCost, ProductCost};
-use qnn_core::data::CLASSES;
+use qnn_core::data::DIGITS;
 use qnn_core::spec::NetworkSpec;
 use serde::Serialize;
 
@@ -22,9 +22,9 @@ struct Totals<'a> {
     training_picojoules: f64,
 }
 
-/// Prints what a network of `spec` costs for images of `inputs` pixels.
+/// Prints what a network of `spec` costs for images of `inputs` pixels in ten classes.
 pub fn print(spec: &NetworkSpec, inputs: usize, json: bool) -> Result<()> {
-    let cost = Cost::of(spec, inputs, CLASSES);
+    let cost = Cost::of(spec, inputs, DIGITS);
     let text = if json {
         serde_json::to_string(&Totals {
             spec,

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use qnn_core::data::{DataSet, TrainingData};
+use qnn_core::data::{DIGITS, DataSet, TrainingData};
 use qnn_core::kernels::Choice;
 use qnn_core::measure::{
     GpuReport, ProductKernel, Subject, Summary, TrainingSpeed, Trial, TrialReport,
@@ -122,7 +122,11 @@ async fn measure(arguments: &GpuBench) -> Result<GpuReport> {
     let data = data_set(arguments.data.as_deref(), 1)?;
     let units = usize::from(arguments.units);
     bar.set_prefix("training of the network");
-    let mut trainer = Trainer::new(compared_spec(units), data.test.image_size())?;
+    let mut trainer = Trainer::new(
+        compared_spec(units),
+        data.test.image_size(),
+        data.classes.len(),
+    )?;
     for step in 0..arguments.steps {
         progress(step as f32 / arguments.steps as f32);
         team(|| trainer.step(&data.train))?;
@@ -178,7 +182,7 @@ async fn speed(
     // As the processor's: drawn before, not meanwhile.
     let data = DataSet::procedural(1, 4 * batch_size as u64).test;
     let data = &TrainingData::Images(data);
-    let trainer = Trainer::new(spec, data.image_size())?;
+    let trainer = Trainer::new(spec, data.image_size(), DIGITS)?;
     let mut trainer = GpuTrainer::new(gpu.clone(), &trainer, data).await?;
     let mut speeds = Vec::new();
     // As long a run as the adapter can do in a second or so.

@@ -17,7 +17,7 @@ use bench::{Bench, bench};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use qnn_core::cost::weight_bytes;
-use qnn_core::data::{CLASSES, DataSet, Images, TrainingData};
+use qnn_core::data::{DataSet, Images, TrainingData};
 use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::{StepMetrics, Trainer};
@@ -198,10 +198,10 @@ fn train(arguments: Train) -> Result<()> {
     let tested = other.as_ref().unwrap_or(&data);
     let mut trainer = match resumed {
         Some(trainer) => trainer,
-        None => Trainer::new(spec, data.test.image_size())?,
+        None => Trainer::new(spec, data.test.image_size(), data.classes.len())?,
     };
-    check_size(&trainer, &data)?;
-    check_size(&trainer, tested)?;
+    check_fit(&trainer, &data)?;
+    check_fit(&trainer, tested)?;
 
     let mut on_gpu = match arguments.backend {
         Backend::Processor => None,
@@ -226,7 +226,7 @@ fn train(arguments: Train) -> Result<()> {
 fn eval(arguments: Eval) -> Result<()> {
     let trainer = files::trainer(&arguments.model)?;
     let data = data_set(arguments.data.as_deref(), trainer.spec().seed)?;
-    check_size(&trainer, &data)?;
+    check_fit(&trainer, &data)?;
     ensure!(
         arguments.samples.is_none() || trainer.spec().weights().is_stochastic(),
         "The weights of this network are not stochastic: all samples would be the same."
@@ -317,13 +317,20 @@ fn data_set(folder: Option<&Path>, seed: u32) -> Result<DataSet> {
     }
 }
 
-fn check_size(trainer: &Trainer, data: &DataSet) -> Result<()> {
+fn check_fit(trainer: &Trainer, data: &DataSet) -> Result<()> {
     ensure!(
         trainer.inputs() == data.test.image_size(),
         "The network reads images of {} pixels; those of {} have {}.",
         trainer.inputs(),
         data.name,
         data.test.image_size()
+    );
+    ensure!(
+        data.classes.len() <= trainer.classes(),
+        "The network tells {} classes apart; {} has {}.",
+        trainer.classes(),
+        data.name,
+        data.classes.len()
     );
     Ok(())
 }
@@ -360,7 +367,7 @@ impl<'a> FinalReport<'a> {
         clock: &Clock,
     ) -> Self {
         let spec = trainer.spec();
-        let bytes = |bits| weight_bytes(spec, trainer.inputs(), CLASSES, bits);
+        let bytes = |bits| weight_bytes(spec, trainer.inputs(), trainer.classes(), bits);
         FinalReport {
             spec,
             test_data: &tested.name,

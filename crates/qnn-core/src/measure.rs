@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{BitMatrix, BitTiles, BytePanels, Encoding, IntegerPanels, PANEL_ROWS};
-use crate::data::{DataSet, Images, TrainingData};
+use crate::data::{DIGITS, DataSet, Images, TrainingData};
 use crate::kernels::{
     BinaryKernel, ByteKernel, Choice, FloatView, InnerLoop, IntegerKernel, Integers, LookupKernel,
     Method, PanelSums, binary_kernels, binary_product_with, byte_kernels, byte_product_with,
@@ -284,17 +284,18 @@ impl Subject {
             Subject::Kernel { name, shape } => kernel(name, *shape),
             Subject::InRegister { name } => in_register(name),
             Subject::Answer { spec, images } => {
-                let network = Trainer::new(spec.clone(), SIDE * SIDE).map(|mut trainer| {
-                    trainer.choose_kernels(choice);
-                    trainer.freeze()
-                })?;
+                let network =
+                    Trainer::new(spec.clone(), SIDE * SIDE, DIGITS).map(|mut trainer| {
+                        trainer.choose_kernels(choice);
+                        trainer.freeze()
+                    })?;
                 let pixels = digits(*images).pixels;
                 Ok(Operation::new(0.0, move || {
                     std::hint::black_box(network.logits(&pixels));
                 }))
             }
             Subject::Step { spec } => {
-                let mut trainer = Trainer::new(spec.clone(), SIDE * SIDE)?;
+                let mut trainer = Trainer::new(spec.clone(), SIDE * SIDE, DIGITS)?;
                 trainer.choose_kernels(choice);
                 let data = TrainingData::Images(digits(BATCHES * spec.batch_size));
                 Ok(Operation::new(0.0, move || {
@@ -326,7 +327,7 @@ pub fn values(count: usize, salt: u32) -> Vec<f32> {
 /// which take longer, do not come up.
 fn digits(count: usize) -> Images {
     Images {
-        labels: noise(count, 5).map(|x| (x % 10) as u8).collect(),
+        labels: noise(count, 5).map(|x| (x % DIGITS as u32) as u8).collect(),
         ..DataSet::procedural(1, count as u64).test
     }
 }

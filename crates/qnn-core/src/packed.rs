@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::bits::Encoding;
-use crate::data::{CLASSES, Images};
+use crate::data::Images;
 use crate::layers::{Operand, ProductKind};
 use crate::quant::Quantizer;
 use crate::spec::{Bits, Loss};
@@ -259,7 +259,6 @@ fn evaluate(
         return Evaluation::default();
     }
     let logits = logits(images.pixels_of(range.clone()));
-    debug_assert_eq!(logits.len(), range.len() * CLASSES);
     let outcome = loss.of(&logits, &images.labels[range.clone()]);
     Evaluation {
         images: range.len(),
@@ -272,6 +271,11 @@ impl PackedNetwork {
     /// Pixels of an image.
     pub fn inputs(&self) -> usize {
         self.layers[0].inputs
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.layers[self.layers.len() - 1].units
     }
 
     /// From the pixels to the logits.

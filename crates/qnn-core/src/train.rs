@@ -8,7 +8,7 @@ use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row};
-use crate::data::{CLASSES, MAX_IMAGE_SIZE, TrainingData};
+use crate::data::{MAX_CLASSES, MAX_IMAGE_SIZE, TrainingData};
 use crate::kernels::{Choice, sign_bits};
 use crate::layers::{
     BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, transpose,
@@ -27,13 +27,14 @@ const PART_MACS: usize = 1 << 26;
 const MIN_PIECE: usize = TILE_ROWS;
 /// What a checkpoint starts with; a byte with the version of what follows comes next.
 const CHECKPOINT_MAGIC: &[u8] = b"QNN checkpoint";
-const CHECKPOINT_VERSION: u8 = 2;
+const CHECKPOINT_VERSION: u8 = 3;
 
 /// A network in training. `serde` keeps all that training depends on; a step under way is not kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trainer {
     spec: NetworkSpec,
     inputs: usize,
+    classes: usize,
     layers: Vec<Layer>,
     progress: Progress,
     #[serde(skip)]
@@ -256,28 +257,35 @@ impl Progress {
 }
 
 impl Trainer {
-    /// A new network for images of `inputs` pixels: latent weights uniform in [-1, 1] (the authors' Theano code).
-    pub fn new(spec: NetworkSpec, inputs: usize) -> Result<Trainer, SpecError> {
+    /// A new network for images of `inputs` pixels in `classes` classes: latent weights uniform in [-1, 1] (the authors'
+    /// Theano code). Panics where there are fewer than 2 or more than [`MAX_CLASSES`] classes.
+    pub fn new(spec: NetworkSpec, inputs: usize, classes: usize) -> Result<Trainer, SpecError> {
         spec.validate()?;
         let mut random = initialization(spec.seed);
         let mut uniform = || (random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
-        let shapes = spec.layer_shapes(inputs, CLASSES);
+        let shapes = spec.layer_shapes(inputs, classes);
         let latent = shapes
             .iter()
             .map(|(inputs, units)| (0..inputs * units).map(|_| uniform()).collect())
             .collect();
-        Trainer::with_latent_weights(spec, inputs, latent)
+        Trainer::with_latent_weights(spec, inputs, classes, latent)
     }
 
     /// A new network whose latent weights stand at `latent`, for each layer `[units, inputs]`, clipped to [-1, 1].
-    /// Panics where they are of another shape than the spec's.
+    /// Panics where they are of another shape than the spec's, or where there are fewer than 2 or more than [`MAX_CLASSES`]
+    /// classes.
     pub fn with_latent_weights(
         spec: NetworkSpec,
         inputs: usize,
+        classes: usize,
         latent: Vec<Vec<f32>>,
     ) -> Result<Trainer, SpecError> {
         spec.validate()?;
-        let shapes = spec.layer_shapes(inputs, CLASSES);
+        assert!(
+            (2..=MAX_CLASSES).contains(&classes),
+            "2 to {MAX_CLASSES} classes"
+        );
+        let shapes = spec.layer_shapes(inputs, classes);
         assert_eq!(shapes.len(), latent.len(), "weights for every layer");
         let layers = shapes
             .into_iter()
@@ -301,6 +309,7 @@ impl Trainer {
         Ok(Trainer {
             spec,
             inputs,
+            classes,
             layers,
             progress: Progress::default(),
             choice: Choice::default(),
@@ -318,6 +327,11 @@ impl Trainer {
     /// Pixels of an image.
     pub fn inputs(&self) -> usize {
         self.inputs
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 
     /// The latent weights of a layer, `[units, inputs]`, in [-1, 1].
@@ -831,7 +845,7 @@ impl Trainer {
         };
         let trainer: Trainer = postcard::from_bytes(bytes).map_err(|_| CheckpointError::Damaged)?;
         trainer.spec.validate()?;
-        let shapes = trainer.spec.layer_shapes(trainer.inputs, CLASSES);
+        let shapes = trainer.spec.layer_shapes(trainer.inputs, trainer.classes);
         let fits = |(layer, (inputs, units)): (&Layer, (usize, usize))| {
             (layer.inputs, layer.units) == (inputs, units)
                 && inputs
@@ -849,6 +863,7 @@ impl Trainer {
             .iter()
             .any(|count| *count > u32::MAX / 2)
             || !(1..=MAX_IMAGE_SIZE).contains(&trainer.inputs)
+            || !(2..=MAX_CLASSES).contains(&trainer.classes)
             || trainer.layers.len() != shapes.len()
             || !trainer.layers.iter().zip(shapes).all(fits)
         {

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bits::Encoding;
-use crate::data::CLASSES;
 use crate::kernels::{ByteCosts, Choice, Costs, Method, lookup_tables};
 use crate::layers::{Operand, ProductKind};
 use crate::measure::{quantizer, values};
@@ -108,9 +107,10 @@ struct Runner {
 }
 
 impl Tuner {
-    /// Packs what is raced with: the shape of the largest layer of a network for images of `inputs` pixels.
-    pub fn new(spec: &NetworkSpec, inputs: usize) -> Tuner {
-        let shapes = spec.layer_shapes(inputs, CLASSES).into_iter();
+    /// Packs what is raced with: the shape of the largest layer of a network for images of `inputs` pixels in `classes`
+    /// classes.
+    pub fn new(spec: &NetworkSpec, inputs: usize, classes: usize) -> Tuner {
+        let shapes = spec.layer_shapes(inputs, classes).into_iter();
         let largest = shapes.max_by_key(|(inputs, units)| inputs * units);
         let (inputs, units) = largest.unwrap_or((1, 1));
         let (terms, columns) = (inputs.min(MOST), units.min(MOST));
@@ -259,7 +259,7 @@ mod tests {
             hidden: vec![4096, 4096],
             ..NetworkSpec::default()
         };
-        let mut tuner = Tuner::new(&spec, 784);
+        let mut tuner = Tuner::new(&spec, 784, 10);
         for milliseconds in [4.0, 1.0, 2.0] {
             tick.set(milliseconds);
             tuner.round(&now);
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_shows_nothing() {
-        let mut tuner = Tuner::new(&NetworkSpec::default(), 784);
+        let mut tuner = Tuner::new(&NetworkSpec::default(), 784, 10);
         tuner.round(&|| 7.0);
         assert_eq!(tuner.tuning(), None);
     }

@@ -5,7 +5,7 @@
 
 #![cfg(not(target_arch = "wasm32"))]
 
-use qnn_core::data::{Images, TrainingData};
+use qnn_core::data::{DIGITS, Images, TrainingData};
 use qnn_core::quant::{GradientQuantizer, Quantizer, ap2};
 use qnn_core::spec::{Bits, Levels, Loss, NetworkSpec, Rounding};
 use qnn_core::train::Trainer;
@@ -161,7 +161,7 @@ fn three_steps_of_training_are_the_same() {
             labels: case.labels,
         });
         let mut trainer =
-            Trainer::with_latent_weights(case.spec, case.inputs, case.latent).unwrap();
+            Trainer::with_latent_weights(case.spec, case.inputs, DIGITS, case.latent).unwrap();
         for (number, step) in case.steps.iter().enumerate() {
             let what = |what: &str, layer: usize| {
                 format!(

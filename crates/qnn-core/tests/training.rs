@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use qnn_core::data::{DataSet, Images, TrainingData};
+use qnn_core::data::{DIGITS, DataSet, Images, MAX_CLASSES, TrainingData};
 use qnn_core::kernels::{Choice, Method};
 use qnn_core::spec::{
     Bits, LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, Preset, Rounding,
@@ -47,7 +47,7 @@ fn every_bit_width_learns() {
     for (weight_bits, activation_bits) in
         [(1, 1), (2, 2), (1, 32), (32, 1), (3, 4), (8, 6), (32, 32)]
     {
-        let mut trainer = Trainer::new(spec(weight_bits, activation_bits), 784).unwrap();
+        let mut trainer = Trainer::new(spec(weight_bits, activation_bits), 784, DIGITS).unwrap();
         let before = trainer.freeze().evaluate_all(&data.test, 100);
         curve(&mut trainer, &data.train, 250);
         let after = trainer.freeze().evaluate_all(&data.test, 100);
@@ -60,6 +60,54 @@ fn every_bit_width_learns() {
             after.accuracy() > 0.65,
             "{weight_bits}/{activation_bits}: {}",
             after.accuracy()
+        );
+    }
+}
+
+/// Digits whose labels are those of another number of classes, the last one among them.
+fn relabelled(classes: usize) -> DataSet {
+    let digits = fixed();
+    let relabelled = |images: Images| Images {
+        labels: (images.labels.iter())
+            .map(|label| classes as u8 - 1 - label % classes as u8)
+            .collect(),
+        ..images
+    };
+    let TrainingData::Images(train) = digits.train else {
+        unreachable!("a fixed set")
+    };
+    DataSet {
+        classes: (0..classes).map(|class| format!("class {class}")).collect(),
+        train: TrainingData::Images(relabelled(train)),
+        test: relabelled(digits.test),
+        ..digits
+    }
+}
+
+#[test]
+fn every_number_of_classes_learns_and_is_kept() {
+    for classes in [2, 3, 12, MAX_CLASSES] {
+        let data = relabelled(classes);
+        let mut trainer = Trainer::new(spec(1, 1), 784, classes).unwrap();
+        curve(&mut trainer, &data.train, 200);
+        let network = trainer.freeze();
+        let test = network.evaluate_all(&data.test, 100);
+        let most = (0..classes as u8).map(|class| {
+            let labels = data.test.labels.iter();
+            labels.filter(|label| **label == class).count()
+        });
+        let guess = most.max().unwrap() as f32 / data.test.len() as f32;
+        assert!(
+            test.accuracy() > guess + 0.5 * (1.0 - guess),
+            "{classes} classes: {}, guessing: {guess}",
+            test.accuracy()
+        );
+        assert_eq!((trainer.classes(), network.classes()), (classes, classes));
+        let mut resumed = Trainer::restore(&trainer.checkpoint()).unwrap();
+        assert_eq!(resumed.classes(), classes);
+        assert_eq!(
+            curve(&mut resumed, &data.train, 3),
+            curve(&mut trainer, &data.train, 3)
         );
     }
 }
@@ -80,7 +128,7 @@ fn every_loss_and_optimizer_learns() {
                 learning_rate,
                 ..spec(1, 1)
             };
-            let mut trainer = Trainer::new(spec, 784).unwrap();
+            let mut trainer = Trainer::new(spec, 784, DIGITS).unwrap();
             curve(&mut trainer, &data.train, 400);
             let after = trainer.freeze().evaluate_all(&data.test, 100);
             assert!(
@@ -151,7 +199,7 @@ fn every_part_of_the_paper_learns() {
         ),
         (all_integer, 0.6),
     ] {
-        let mut trainer = Trainer::new(spec.clone(), 784).unwrap();
+        let mut trainer = Trainer::new(spec.clone(), 784, DIGITS).unwrap();
         curve(&mut trainer, &data.train, 250);
         let accuracy = trainer.freeze().evaluate_all(&data.test, 100).accuracy();
         assert!(accuracy > least, "{accuracy} {spec:?}");
@@ -231,12 +279,12 @@ fn neither_threads_nor_slices_nor_a_checkpoint_change_the_curve() {
     };
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let outcome = TestRunner::new_with_rng(config, random).run(&any_spec(), |spec| {
-        let mut whole = Trainer::new(spec.clone(), 784).unwrap();
+        let mut whole = Trainer::new(spec.clone(), 784, DIGITS).unwrap();
         let expected = one.install(|| curve(&mut whole, &data.train, 4));
         // On three threads, in slices with other work between them, and restored in the middle.
         // With one kernel for all integers, and after that with the fastest for each.
         let method = Method::ALL[spec.seed as usize % Method::ALL.len()];
-        let mut cut = Trainer::new(spec, 784).unwrap();
+        let mut cut = Trainer::new(spec, 784, DIGITS).unwrap();
         cut.choose_kernels(Choice {
             forced: Some(method),
             ..Choice::default()
@@ -298,7 +346,7 @@ fn gradients_of_the_whole_network_agree_with_finite_differences() {
         let latent = vec![noise(5 * 6), noise(10 * 5)];
         let step = |latent: &[Vec<f32>]| {
             let mut trainer =
-                Trainer::with_latent_weights(spec.clone(), 6, latent.to_vec()).unwrap();
+                Trainer::with_latent_weights(spec.clone(), 6, DIGITS, latent.to_vec()).unwrap();
             (trainer.step(&data).unwrap().loss, trainer)
         };
         let (_, moved) = step(&latent);
@@ -337,7 +385,7 @@ fn what_is_not_a_number_stops_the_step_and_is_named() {
         .map(|count| vec![0.5; count])
         .into();
     latent[1][7] = f32::NAN;
-    let mut trainer = Trainer::with_latent_weights(spec(32, 32), 784, latent).unwrap();
+    let mut trainer = Trainer::with_latent_weights(spec(32, 32), 784, DIGITS, latent).unwrap();
     let error = trainer.step(&data.train).unwrap_err();
     assert_eq!((error.step, error.layer, error.what), (1, 2, "weights"));
     assert!(error.to_string().contains("weights of layer 2"));
@@ -349,7 +397,7 @@ fn what_is_not_a_number_stops_the_step_and_is_named() {
     );
 
     // Gammas near the end of float32, where no step leads: patched into a checkpoint of a new network.
-    let mut checkpoint = Trainer::new(spec(1, 1), 784).unwrap().checkpoint();
+    let mut checkpoint = Trainer::new(spec(1, 1), 784, DIGITS).unwrap().checkpoint();
     let ones: Vec<u8> = [10]
         .into_iter()
         .chain(1f32.to_le_bytes().repeat(10))
@@ -378,7 +426,7 @@ fn sampled_networks_differ_and_their_mean_answers() {
         weight_rounding: Rounding::Stochastic,
         ..spec(1, 1)
     };
-    let mut trainer = Trainer::new(spec, 784).unwrap();
+    let mut trainer = Trainer::new(spec, 784, DIGITS).unwrap();
     curve(&mut trainer, &data.train, 200);
     let networks = trainer.freeze_samples(8);
     let pixels = data.test.pixels_of(0..20);
@@ -401,7 +449,7 @@ fn sampled_networks_differ_and_their_mean_answers() {
 fn seeds_change_the_curve() {
     let data = fixed();
     let losses = |seed| {
-        let mut trainer = Trainer::new(NetworkSpec { seed, ..spec(1, 1) }, 784).unwrap();
+        let mut trainer = Trainer::new(NetworkSpec { seed, ..spec(1, 1) }, 784, DIGITS).unwrap();
         curve(&mut trainer, &data.train, 3)
     };
     assert_eq!(losses(5), losses(5));
@@ -418,6 +466,7 @@ fn a_checkpoint_in_mid_epoch_changes_nothing() {
                 ..spec(1, 1)
             },
             784,
+            DIGITS,
         )
         .unwrap();
         curve(&mut whole, &data.train, 17);
@@ -433,17 +482,17 @@ fn a_checkpoint_in_mid_epoch_changes_nothing() {
 #[test]
 fn damaged_checkpoints_are_refused() {
     let data = fixed();
-    let checkpoint = Trainer::new(spec(1, 1), 784).unwrap().checkpoint();
+    let checkpoint = Trainer::new(spec(1, 1), 784, DIGITS).unwrap().checkpoint();
     assert_eq!(
         Trainer::restore(b"label,pixel").unwrap_err(),
         CheckpointError::Foreign
     );
     assert_eq!(Trainer::restore(&[]).unwrap_err(), CheckpointError::Foreign);
     let mut first = checkpoint.clone();
-    first[14] = 1;
+    first[14] = 2;
     let error = Trainer::restore(&first).unwrap_err();
-    assert_eq!(error, CheckpointError::Version(1));
-    assert!(error.to_string().contains("version 1"));
+    assert_eq!(error, CheckpointError::Version(2));
+    assert!(error.to_string().contains("version 2"));
     for length in (16..checkpoint.len()).step_by(checkpoint.len() / 50) {
         assert_eq!(
             Trainer::restore(&checkpoint[..length]).unwrap_err(),
@@ -475,10 +524,10 @@ fn what_was_learned_at_one_bit_width_serves_at_another() {
         curve(trainer, &data.train, 40);
         trainer.freeze().evaluate_all(&data.test, 100).accuracy()
     };
-    let mut learned = Trainer::new(spec(2, 2), 784).unwrap();
+    let mut learned = Trainer::new(spec(2, 2), 784, DIGITS).unwrap();
     curve(&mut learned, &data.train, 100);
     for (weight_bits, activation_bits) in [(4, 4), (32, 32), (1, 1)] {
-        let mut new = Trainer::new(spec(2, 2), 784).unwrap();
+        let mut new = Trainer::new(spec(2, 2), 784, DIGITS).unwrap();
         let ignorant = follow(&mut new, weight_bits, activation_bits);
         let accuracy = follow(&mut learned, weight_bits, activation_bits);
         assert!(
@@ -490,7 +539,7 @@ fn what_was_learned_at_one_bit_width_serves_at_another() {
 
 #[test]
 fn senseless_settings_are_refused_and_change_nothing() {
-    let mut trainer = Trainer::new(spec(1, 1), 784).unwrap();
+    let mut trainer = Trainer::new(spec(1, 1), 784, DIGITS).unwrap();
     let refused = trainer.reconfigure(NetworkSpec {
         learning_rate: f32::NAN,
         ..spec(2, 2)
@@ -506,7 +555,7 @@ fn latent_weights_stay_within_the_clip() {
         learning_rate: 5.0,
         ..spec(1, 1)
     };
-    let mut trainer = Trainer::new(spec, 784).unwrap();
+    let mut trainer = Trainer::new(spec, 784, DIGITS).unwrap();
     curve(&mut trainer, &data.train, 10);
     assert!(
         trainer
@@ -532,6 +581,7 @@ fn odd_batches_and_epochs() {
             ..spec(1, 1)
         },
         784,
+        DIGITS,
     )
     .unwrap();
     curve(&mut trainer, &data.train, 5);
@@ -546,6 +596,7 @@ fn odd_batches_and_epochs() {
             ..spec(1, 1)
         },
         784,
+        DIGITS,
     )
     .unwrap();
     assert_eq!(trainer.step(&data.train).unwrap().images, 600);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use js_sys::{Function, Object, Promise, Reflect};
-use qnn_core::data::{DataSet, TrainingData};
+use qnn_core::data::DataSet;
 use qnn_core::kernels::Choice;
 use qnn_core::measure::{GpuReport, TrainingSpeed};
 use qnn_core::threads;
@@ -117,7 +117,7 @@ pub async fn compare(
     for (index, units) in UNITS.into_iter().enumerate() {
         let what = format!("training three layers of {units} units");
         tell(3, &what, index as f32 / UNITS.len() as f32);
-        let (speed, trainer) = train(&gpu, units, &data.train, choice).await?;
+        let (speed, trainer) = train(&gpu, units, &data, choice).await?;
         training.push(speed);
         network = Some((trainer.freeze(), trainer.weight_count()));
     }
@@ -137,13 +137,14 @@ pub async fn compare(
 async fn train(
     gpu: &Rc<Gpu>,
     units: usize,
-    data: &TrainingData,
+    data: &DataSet,
     choice: Choice,
 ) -> Result<(TrainingSpeed, Trainer), String> {
     let spec = compared_spec(units);
-    let mut trainer =
-        Trainer::new(spec.clone(), data.image_size()).map_err(|error| error.to_string())?;
+    let mut trainer = Trainer::new(spec.clone(), data.test.image_size(), data.classes.len())
+        .map_err(|error| error.to_string())?;
     trainer.choose_kernels(choice);
+    let data = &data.train;
     let slices = Slices::new();
     // The first step packs the weights, and is not timed.
     let (mut images, mut milliseconds, mut steps) = (0, 0.0, 0);

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use qnn_core::data::{CLASSES, DataError, DataSet, TrainingData, rasterize};
+use qnn_core::data::{DIGITS, DataError, DataSet, TrainingData, rasterize};
 use qnn_core::kernels::{Choice, Method};
 use qnn_core::layers::ProductKind;
 use qnn_core::loss::{argmax, softmax};
@@ -303,7 +303,7 @@ impl Session {
         let Some(race) = self.race.as_mut().filter(|race| race.shape == shape) else {
             self.race = Some(Race {
                 shape,
-                tuner: Tuner::new(trainer.spec(), trainer.inputs()),
+                tuner: Tuner::new(trainer.spec(), trainer.inputs(), trainer.classes()),
                 begun: time,
                 rounds: 0,
             });
@@ -337,7 +337,7 @@ impl Session {
 
     /// Takes other kernels from the next step on, unless the network would not fit the memory with them: why not.
     fn choose(&mut self, choice: Choice) -> Option<String> {
-        let refusal = too_large(&self.spec, self.inputs(), choice);
+        let refusal = too_large(&self.spec, self.shape(), choice);
         if refusal.is_none() {
             // The weights are packed anew only where that is for something.
             let kinds = |choice| products(&self.spec, choice).map(|product| product.kind);
@@ -363,7 +363,7 @@ impl Session {
 
     fn configure(&mut self, spec: NetworkSpec) {
         let problem = spec.validate().err().map(|error| error.to_string());
-        let problem = problem.or_else(|| too_large(&spec, self.inputs(), self.choice));
+        let problem = problem.or_else(|| too_large(&spec, self.shape(), self.choice));
         let problem = problem.or_else(|| self.too_large_beside(&spec));
         if let Some(message) = problem {
             let spec = self.spec.clone();
@@ -392,11 +392,11 @@ impl Session {
         }
     }
 
-    /// Pixels of an image; of the usual ones where there is no data yet.
-    fn inputs(&self) -> usize {
+    /// Pixels of an image, and the number of classes; of the usual ones where there is no data yet.
+    fn shape(&self) -> (usize, usize) {
         self.data
             .as_ref()
-            .map_or(28 * 28, |data| data.test.image_size())
+            .map_or((28 * 28, DIGITS), |data| shape_of(data))
     }
 
     /// Takes up settings and data that waited, unless a step is under way, or what the GPU has learned is to come back first.
@@ -438,12 +438,14 @@ impl Session {
             Ok(trainer) => trainer,
             Err(error) => return self.refuse(error.to_string()),
         };
-        let pixels = self.data.as_ref().map(|data| data.test.image_size());
-        if pixels.is_some_and(|pixels| pixels != trainer.inputs()) {
-            return self
-                .refuse("The checkpoint is of a network for images of another size.".into());
+        let shape = (trainer.inputs(), trainer.classes());
+        if self.data.is_some() && self.shape() != shape {
+            return self.refuse(
+                "The checkpoint is of a network for images of another size, or other classes."
+                    .into(),
+            );
         }
-        if let Some(refusal) = too_large(trainer.spec(), trainer.inputs(), self.choice) {
+        if let Some(refusal) = too_large(trainer.spec(), shape, self.choice) {
             return self.refuse(refusal);
         }
         self.drop_trainer();
@@ -487,8 +489,8 @@ impl Session {
                 trainer.data_changed(&before.train);
                 self.changed = trainer.step_count();
             }
-            // Images of another size need another first layer.
-            if trainer.inputs() != data.test.image_size() {
+            // Images of another size need another first layer, other classes another last one.
+            if (trainer.inputs(), trainer.classes()) != shape_of(&data) {
                 self.drop_trainer();
             }
         }
@@ -519,10 +521,14 @@ impl Session {
         let (None, Some(data)) = (&self.trainer, &self.data) else {
             return;
         };
-        if let Some(refusal) = too_large(&self.spec, data.test.image_size(), self.choice) {
+        if let Some(refusal) = too_large(&self.spec, shape_of(data), self.choice) {
             return self.refuse(refusal);
         }
-        match Trainer::new(self.spec.clone(), data.test.image_size()) {
+        match Trainer::new(
+            self.spec.clone(),
+            data.test.image_size(),
+            data.classes.len(),
+        ) {
             Ok(trainer) => {
                 self.trainer = Some(trainer);
                 self.network_changed();
@@ -688,7 +694,7 @@ impl Session {
 
     /// Why a network does not fit the memory beside that of a comparison, if one is under way.
     fn too_large_beside(&self, spec: &NetworkSpec) -> Option<String> {
-        let is_too_large = self.is_comparing && weights(spec, self.inputs()) > MAX_WEIGHTS_BESIDE;
+        let is_too_large = self.is_comparing && weights(spec, self.shape()) > MAX_WEIGHTS_BESIDE;
         is_too_large.then(|| {
             "There is no memory for so large a network beside the comparison of the GPU's kernels: choose a smaller one, or wait."
                 .into()
@@ -945,7 +951,7 @@ impl Session {
         let network = trainer.freeze();
         let shown = STRIP_LENGTH.min(data.test.len());
         let logits = network.logits(data.test.pixels_of(0..shown));
-        let digits = logits.chunks_exact(CLASSES).enumerate();
+        let digits = logits.chunks_exact(network.classes()).enumerate();
         self.messages.push(FromEngine::TestStrip {
             width: data.test.width as u32,
             height: data.test.height as u32,
@@ -984,14 +990,19 @@ impl Session {
     }
 }
 
-fn weights(spec: &NetworkSpec, inputs: usize) -> usize {
-    let shapes = spec.layer_shapes(inputs, CLASSES);
+/// Pixels of an image, and the number of classes.
+fn shape_of(data: &DataSet) -> (usize, usize) {
+    (data.test.image_size(), data.classes.len())
+}
+
+fn weights(spec: &NetworkSpec, (inputs, classes): (usize, usize)) -> usize {
+    let shapes = spec.layer_shapes(inputs, classes);
     shapes.iter().map(|(inputs, units)| inputs * units).sum()
 }
 
-/// Why a network of `spec` for images of `inputs` pixels does not fit the engine's memory, if it does not.
-fn too_large(spec: &NetworkSpec, inputs: usize, choice: Choice) -> Option<String> {
-    let weights = weights(spec, inputs);
+/// Why a network of `spec` for images and classes of `shape` does not fit the engine's memory, if it does not.
+fn too_large(spec: &NetworkSpec, shape: (usize, usize), choice: Choice) -> Option<String> {
+    let weights = weights(spec, shape);
     let encodings = (spec.activations().encoding(), spec.weights().encoding());
     let most = match ProductKind::of(choice, encodings.0, encodings.1) {
         ProductKind::Integer(Method::Popcount | Method::Lookup | Method::MultiplyBytes) => {

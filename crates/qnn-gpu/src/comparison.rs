@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 use qnn_core::bits::Encoding;
-use qnn_core::data::{CLASSES, Images, TrainingData};
+use qnn_core::data::{Images, TrainingData};
 use qnn_core::loss::argmax;
 use qnn_core::measure::{
     GpuReport, KernelTimes, ProductKernel, TrainingSpeed, Trial, TrialReport, noise,
@@ -280,7 +280,7 @@ pub async fn compare_networks(
     let at_a_time = (race.float_macs(SUBMISSION) / weights as f64) as usize;
     let at_a_time = (at_a_time / 64 * 64).clamp(64, MOST_IMAGES);
     let mut kernels = ProductKernel::ALL.map(KernelTimes::new);
-    let mut networks = Vec::new();
+    let (classes, mut networks) = (network.classes(), Vec::new());
     for kernel in ProductKernel::ALL {
         networks.push(GpuNetwork::new(gpu, network, at_a_time, kernel).await?);
     }
@@ -298,7 +298,7 @@ pub async fn compare_networks(
             let (logits, milliseconds) = network.timed_logits(gpu, &images.pixels, now).await?;
             times.milliseconds.push(milliseconds);
             if round == 0 {
-                let answers: Vec<usize> = logits.chunks(CLASSES).map(argmax).collect();
+                let answers: Vec<usize> = logits.chunks(classes).map(argmax).collect();
                 let pairs = answers.iter().zip(&images.labels);
                 let is_right = |(answer, label): &(&usize, &u8)| **answer == usize::from(**label);
                 times.correct = Some(pairs.filter(is_right).count());

@@ -1,7 +1,6 @@
 //! `GpuNetwork`: a packed network that answers on the GPU, all layers in one submission; only the logits come back.
 
 use qnn_core::bits::Encoding;
-use qnn_core::data::CLASSES;
 use qnn_core::layers::Operand;
 use qnn_core::measure::ProductKernel;
 use qnn_core::packed::{Edge, PackedLayer, PackedNetwork, Threshold};
@@ -94,7 +93,10 @@ impl GpuNetwork {
     async fn upload(&self, gpu: &Gpu, pixels: &[u8]) -> Result<AllImages, GpuError> {
         let pieces = pixels.chunks(self.images * self.inputs);
         let made = gpu.checked("the images", || {
-            let logits = gpu.zeros("the logits", pieces.len() * self.images * CLASSES)?;
+            let logits = gpu.zeros(
+                "the logits",
+                pieces.len() * self.images * self.logits.columns,
+            )?;
             let pixels = pieces.map(|piece| gpu.filled("the pixels", piece));
             Ok(AllImages {
                 pixels: pixels.collect::<Result<_, _>>()?,
@@ -107,7 +109,7 @@ impl GpuNetwork {
     /// Submits the passes for all images.
     fn submit(&self, gpu: &Gpu, all: &AllImages, writes: &TimestampWrites<'_>) {
         let last = all.pixels.len() - 1;
-        let bytes = 4 * (self.images * CLASSES) as u64;
+        let bytes = 4 * (self.images * self.logits.columns) as u64;
         for (index, pixels) in all.pixels.iter().enumerate() {
             gpu.submit([], None, |encoder| {
                 let length = pixels.size().min(self.pixels.size());
@@ -124,7 +126,7 @@ impl GpuNetwork {
     /// The logits of the images that there are: the last submission may have been filled up.
     async fn read(&self, gpu: &Gpu, all: &AllImages, pixels: &[u8]) -> Result<Vec<f32>, GpuError> {
         let mut logits = gpu.read(&all.logits).await?;
-        logits.truncate(pixels.len() / self.inputs * CLASSES);
+        logits.truncate(pixels.len() / self.inputs * self.logits.columns);
         Ok(logits)
     }
 }

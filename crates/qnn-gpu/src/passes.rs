@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use qnn_core::bits::Encoding;
-use qnn_core::data::CLASSES;
 use qnn_core::quant::{GradientQuantizer, Quantizer};
 use qnn_core::spec::{Levels, Loss, Normalization, Optimizer};
 
@@ -627,7 +626,7 @@ pub(crate) fn loss(
     let batch = logits.rows;
     let of_images = Program {
         name: "loss",
-        constants: constant("CLASSES", CLASSES)
+        constants: constant("CLASSES", logits.columns)
             + &constant("IS_SQUARED_HINGE", loss == Loss::SquaredHinge),
         sources: &[shader!("loss")],
     };

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use qnn_core::bits::Encoding;
-use qnn_core::data::{CLASSES, TrainingData};
+use qnn_core::data::TrainingData;
 use qnn_core::measure::ProductKernel;
 use qnn_core::quant::{PIXEL_STEP, Quantizer};
 use qnn_core::random::{Purpose, key, place};
@@ -83,7 +83,7 @@ impl PreparedTrainer {
     fn build(gpu: Rc<Gpu>, trainer: &Trainer, images: usize) -> Result<Self, GpuError> {
         let layers = room_for_state(&gpu, trainer)?;
         let spec = trainer.spec().clone();
-        let plan = Plan::new(&gpu, &spec, trainer.inputs(), &layers, images)?;
+        let plan = Plan::new(&gpu, trainer, &layers, images)?;
         Ok(PreparedTrainer(GpuTrainer {
             metrics: Readback::new(&gpu, &[&plan.metrics, &plan.shared.failed]),
             gpu,
@@ -461,11 +461,11 @@ fn plane_encodings(
 impl Plan {
     fn new(
         gpu: &Gpu,
-        spec: &NetworkSpec,
-        inputs: usize,
+        trainer: &Trainer,
         states: &[LayerState<Buffer>],
         images: usize,
     ) -> Result<Plan, GpuError> {
+        let (spec, inputs) = (trainer.spec(), trainer.inputs());
         let shared = StepBuffers {
             step: gpu.uniform(&[0; 12]),
             failed: gpu.filled("what failed", &[NOT_FAILED])?,
@@ -478,7 +478,7 @@ impl Plan {
             shared,
             metrics: gpu.zeros("the metrics", 2 * MOST_STEPS as usize)?,
         };
-        let shapes = spec.layer_shapes(inputs, CLASSES);
+        let shapes = spec.layer_shapes(inputs, trainer.classes());
         let largest = shapes.iter().map(|(inputs, units)| inputs * units).max();
         let mut builder = Builder {
             to_weights: gpu.large_zeros("the gradient to the weights", largest.unwrap_or(0))?,
@@ -524,7 +524,7 @@ impl Builder<'_> {
             let made = self.forward(layer, state, forward.last())?;
             forward.push(made);
         }
-        let mut gradient = self.floats("the gradient", images, CLASSES)?;
+        let mut gradient = self.floats("the gradient", images, self.shapes[last].1)?;
         let outcomes = gpu.zeros("the outcomes", 2 * images)?;
         let place = Failure::Logits.place(last, states.len());
         let passes = passes::loss(

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use qnn_core::bits::Encoding;
-use qnn_core::data::{DataSet, TrainingData};
+use qnn_core::data::{DIGITS, DataSet, TrainingData};
 use qnn_core::measure::{ProductKernel, values};
 use qnn_core::spec::{Bits, Levels, Loss, NetworkSpec, Normalization, Optimizer, Rounding};
 use qnn_core::train::{StepMetrics, Trainer};
@@ -150,10 +150,10 @@ fn digits() -> DataSet {
 async fn train_on_both(
     gpu: &Rc<Gpu>,
     spec: &NetworkSpec,
-    data: &TrainingData,
+    (data, classes): (&TrainingData, usize),
     steps: u32,
 ) -> [(Trainer, Vec<StepMetrics>); 2] {
-    let mut trainer = Trainer::new(spec.clone(), data.image_size()).unwrap();
+    let mut trainer = Trainer::new(spec.clone(), data.image_size(), classes).unwrap();
     let mut on_gpu = GpuTrainer::new(gpu.clone(), &trainer, data).await.unwrap();
     let mut other = trainer.clone();
     let metrics = (0..steps).map(|_| trainer.step(data).unwrap()).collect();
@@ -237,13 +237,22 @@ gpu_test!(a_step_in_pieces_is_the_processors, _gpu, {
     follows(&gpu, SPECS, specs).await;
 });
 
-/// Trains a step of some networks on both.
+/// Digits whose labels are those of `classes` classes, the last one among them.
+fn relabelled(classes: usize) -> TrainingData {
+    let mut images = digits().test;
+    for label in &mut images.labels {
+        *label = classes as u8 - 1 - *label % classes as u8;
+    }
+    TrainingData::Images(images)
+}
+
+/// Trains a step of some networks on both, of several numbers of classes.
 async fn follows(gpu: &Rc<Gpu>, count: usize, specs: impl Strategy<Value = NetworkSpec>) {
-    let data = digits();
+    let sets = [DIGITS, 3, 12].map(|classes| (relabelled(classes), classes));
     let mut chaotic = 0;
-    for spec in some(count, specs) {
+    for (spec, (data, classes)) in some(count, specs).zip(sets.iter().cycle()) {
         let [(trainer, metrics), (on_gpu, gpu_metrics)] =
-            train_on_both(gpu, &spec, &data.train, 1).await;
+            train_on_both(gpu, &spec, (data, *classes), 1).await;
         let [loss, other] = [&metrics, &gpu_metrics].map(|metrics| metrics[0].loss);
         assert!(
             (loss - other).abs() < 1e-2 * loss,
@@ -286,7 +295,7 @@ gpu_test!(two_hundred_steps_are_the_processors, gpu, {
             ..NetworkSpec::default()
         };
         let [(trainer, metrics), (other, gpu_metrics)] =
-            train_on_both(&gpu, &spec, &data.train, 200).await;
+            train_on_both(&gpu, &spec, (&data.train, DIGITS), 200).await;
         assert_eq!(metrics.len(), gpu_metrics.len());
         for (metrics, other) in metrics.iter().zip(&gpu_metrics) {
             assert_eq!(metrics.step, other.step);
@@ -307,7 +316,7 @@ gpu_test!(two_hundred_steps_are_the_processors, gpu, {
 });
 
 fn answers(logits: &[f32]) -> Vec<usize> {
-    logits.chunks(10).map(qnn_core::loss::argmax).collect()
+    logits.chunks(DIGITS).map(qnn_core::loss::argmax).collect()
 }
 
 gpu_test!(packed_networks_answer_as_on_the_processor, gpu, {
@@ -349,7 +358,7 @@ async fn answer_alike(gpu: &Gpu, bits: &[(u8, u8)]) {
             activation_bits: Bits::new(activations).unwrap(),
             ..NetworkSpec::default()
         };
-        let mut trainer = Trainer::new(spec, data.train.image_size()).unwrap();
+        let mut trainer = Trainer::new(spec, data.train.image_size(), DIGITS).unwrap();
         for _ in 0..20 {
             trainer.step(&data.train).unwrap();
         }
@@ -404,7 +413,7 @@ gpu_test!(
     gpu,
     {
         let data = digits();
-        let mut trainer = Trainer::new(small_spec(), data.train.image_size()).unwrap();
+        let mut trainer = Trainer::new(small_spec(), data.train.image_size(), DIGITS).unwrap();
         let mut on_gpu = GpuTrainer::new(gpu.clone(), &trainer, &data.train)
             .await
             .unwrap();
@@ -437,7 +446,7 @@ gpu_test!(
             activation_bits: Bits::FLOAT,
             ..small_spec()
         };
-        let mut trainer = Trainer::new(spec, data.train.image_size()).unwrap();
+        let mut trainer = Trainer::new(spec, data.train.image_size(), DIGITS).unwrap();
         trainer.step(&data.train).unwrap();
         // Finite, but not when it is multiplied.
         trainer.take_up(trainer.progress(), |layer, state| {
@@ -472,7 +481,7 @@ gpu_test!(
             hidden: vec![8],
             ..small_spec()
         };
-        let trainer = Trainer::new(spec, data.train.image_size()).unwrap();
+        let trainer = Trainer::new(spec, data.train.image_size(), DIGITS).unwrap();
         let mut on_gpu = GpuTrainer::new(gpu, &trainer, &data.train).await.unwrap();
         let mut steps = Vec::new();
         let mut other = trainer.clone();
@@ -502,7 +511,7 @@ gpu_test!(
         })
         .await;
         let data = digits();
-        let [_, (_, metrics)] = train_on_both(&gpu, &small_spec(), &data.train, 3).await;
+        let [_, (_, metrics)] = train_on_both(&gpu, &small_spec(), (&data.train, DIGITS), 3).await;
         assert_eq!(metrics.len(), 3);
         for tile in plane_tiles(&gpu) {
             integer_product(
@@ -516,7 +525,7 @@ gpu_test!(
             .unwrap();
         }
         // More images at a time than a pass can be handed the sums of.
-        let trainer = Trainer::new(small_spec(), data.train.image_size()).unwrap();
+        let trainer = Trainer::new(small_spec(), data.train.image_size(), DIGITS).unwrap();
         let network = trainer.freeze();
         let refused = GpuNetwork::new(&gpu, &network, 1_000_000, ProductKernel::Planes);
         let refused = refused.await.err();

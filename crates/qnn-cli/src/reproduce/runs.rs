@@ -272,7 +272,7 @@ impl Workshop {
 impl<'a> Training<'a> {
     fn new(run: &Run, data: &'a DataSet) -> Result<Training<'a>> {
         Ok(Training {
-            trainer: Trainer::new(run.spec.clone(), data.test.image_size())?,
+            trainer: Trainer::new(run.spec.clone(), data.test.image_size(), data.classes.len())?,
             data,
             seconds: 0.0,
             curve: Vec::new(),
@@ -398,6 +398,7 @@ mod tests {
         };
         DataSet {
             name: "halves".into(),
+            classes: vec!["left".into(), "right".into()],
             train: TrainingData::Images(images(200)),
             test: images(50),
         }

@@ -10,7 +10,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// Side of a square digit image in pixels
 pub const SIDE: usize = 28;
 
-const CLASSES: usize = 10;
+/// Classes of the digits.
+pub const DIGITS: usize = 10;
 /// Where MNIST puts a digit's centre of mass, across and down, with pixel centres at whole numbers
 const MIDDLE: f32 = SIDE as f32 / 2.0;
 
@@ -76,7 +77,7 @@ type Image = [f32; SIDE * SIDE];
 pub struct ProceduralDigits {
     random: ChaCha8Rng,
     /// Styles of each class
-    styles: [Vec<Style>; CLASSES],
+    styles: [Vec<Style>; DIGITS],
 }
 
 impl ProceduralDigits {
@@ -92,7 +93,7 @@ impl ProceduralDigits {
     pub fn draw(&self, index: u64, pixels: &mut [u8; SIDE * SIDE]) -> u8 {
         let mut random = Random(self.random.clone());
         random.0.set_stream(index);
-        let label = random.below(CLASSES as u32) as usize;
+        let label = random.below(DIGITS as u32) as usize;
         let style = pick(&self.styles[label], &mut random);
         let mut points = sample(style, &mut random);
         warp(&mut points, &mut random);
@@ -103,7 +104,7 @@ impl ProceduralDigits {
     }
 }
 
-fn read_model() -> [Vec<Style>; CLASSES] {
+fn read_model() -> [Vec<Style>; DIGITS] {
     let mut rest = &MODEL[MAGIC.len()..];
     let mut take = |count: usize| {
         let (head, tail) = rest.split_at(count);
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn labels_are_balanced_and_unordered() {
         let digits = stream(3, 10_000);
-        for class in 0..CLASSES as u8 {
+        for class in 0..DIGITS as u8 {
             let count = digits.iter().filter(|(label, _)| *label == class).count();
             assert!(
                 (900..=1100).contains(&count),
@@ -409,7 +410,7 @@ mod tests {
     #[test]
     fn the_model_is_whole() {
         assert!(MODEL.starts_with(MAGIC));
-        assert_eq!(MODEL[MAGIC.len()] as usize, CLASSES);
+        assert_eq!(MODEL[MAGIC.len()] as usize, DIGITS);
         for style in read_model().iter().flatten() {
             assert!(style.weight > 0 && !style.edges.is_empty());
             assert_eq!(style.directions.len() % style.mean.len(), 0);

@@ -6,7 +6,7 @@ use std::io::Write;
 use flate2::write::GzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::{CLASSES, DataSet, Images, TrainingData};
+use super::{DataSet, Images, MAX_CLASSES, TrainingData, numbered};
 
 const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
@@ -15,26 +15,46 @@ const MAX_BYTES: u64 = 1 << 28;
 /// The largest image, in pixels: the widest input that the rest of the house takes.
 pub const MAX_IMAGE_SIZE: usize = 8192;
 
-/// SHA-256 of the decompressed files of known sets: training images and labels, test images and labels.
-const KNOWN: [(&str, [&str; 4]); 2] = [
-    (
-        "MNIST",
-        [
+/// A published data set.
+struct Known {
+    name: &'static str,
+    /// SHA-256 of the decompressed files: training images and labels, test images and labels.
+    sums: [&'static str; 4],
+    classes: [&'static str; 10],
+}
+
+const KNOWN: [Known; 2] = [
+    Known {
+        name: "MNIST",
+        sums: [
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ],
-    ),
-    (
-        "Fashion-MNIST",
-        [
+        classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    },
+    Known {
+        name: "Fashion-MNIST",
+        sums: [
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ],
-    ),
+        classes: [
+            "T-shirt",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ],
+    },
 ];
 
 /// What is wrong with a file or a set of files, in one sentence for the person who offered it.
@@ -244,11 +264,13 @@ impl Unpacker {
             ));
         }
         if matches!(header, Header::Labels { .. })
-            && let Some(label) = bytes[8..].iter().find(|label| **label as usize >= CLASSES)
+            && let Some(label) = bytes[8..]
+                .iter()
+                .find(|label| **label as usize >= MAX_CLASSES)
         {
             return refuse(format!(
                 "{name} has a label {label}; labels are 0 to {}.",
-                CLASSES - 1
+                MAX_CLASSES - 1
             ));
         }
         let sha256 = self.hasher.finalize_reset();
@@ -262,7 +284,8 @@ impl Unpacker {
 }
 
 /// Puts files together, in any order: training and test images and labels, or one pair of images and labels,
-/// whose last tenth is then kept for testing. With `claimed` they must be the known set of that name.
+/// whose last tenth is then kept for testing. Classes of files that are no known set are numbered, as many as their labels
+/// need. With `claimed` they must be the known set of that name.
 pub fn data_set_from_files(
     files: Vec<IdxFile>,
     claimed: Option<&str>,
@@ -295,8 +318,8 @@ pub fn data_set_from_files(
         .zip(&labels)
         .flat_map(|(images, labels)| [images.sha256.as_str(), labels.sha256.as_str()])
         .collect();
-    let known = KNOWN.iter().find(|(_, known)| known[..] == sums[..]);
-    let name = known.map_or("your files", |(name, _)| name);
+    let known = KNOWN.iter().find(|known| known.sums[..] == sums[..]);
+    let name = known.map_or("your files", |known| known.name);
     if let Some(claimed) = claimed.filter(|claimed| *claimed != name) {
         return refuse(format!(
             "These files are not {claimed}: their SHA-256 sums differ from the published ones."
@@ -333,8 +356,17 @@ pub fn data_set_from_files(
             test.len()
         ));
     }
+    let classes = match known {
+        Some(known) => known.classes.map(String::from).into(),
+        None => {
+            let labels = train.labels.iter().chain(&test.labels);
+            let largest = labels.max().copied().unwrap_or(0);
+            numbered(usize::from(largest.max(1)) + 1)
+        }
+    };
     Ok(DataSet {
         name: name.into(),
+        classes,
         train: TrainingData::Images(train),
         test,
     })
@@ -446,8 +478,8 @@ mod tests {
             .concat();
         assert!(refusal(huge).contains("more than the 268435456"));
         let mut wrong = labels(20);
-        wrong[12] = 10;
-        assert!(refusal(wrong).contains("a label 10; labels are 0 to 9"));
+        wrong[12] = 64;
+        assert!(refusal(wrong).contains("a label 64; labels are 0 to 63"));
     }
 
     #[test]
@@ -469,6 +501,30 @@ mod tests {
         assert_eq!((set.train.epoch_length(), set.test.len()), (27, 3));
         let error = data_set_from_files(one_pair, Some("MNIST")).unwrap_err();
         assert!(error.to_string().starts_with("These files are not MNIST"));
+    }
+
+    #[test]
+    fn there_are_as_many_classes_as_the_labels_need() {
+        let classes = |train: u8, test: u8| {
+            let file = |name: &str, bytes| unpack(name, bytes).unwrap();
+            let labels = |label: u8| {
+                let mut bytes = labels(20);
+                bytes[8..].fill(0);
+                bytes[15] = label;
+                bytes
+            };
+            let files = vec![
+                file("train-i", images(20, 5)),
+                file("train-l", labels(train)),
+                file("test-i", images(20, 5)),
+                file("test-l", labels(test)),
+            ];
+            data_set_from_files(files, None).unwrap().classes
+        };
+        assert_eq!(classes(2, 1), ["0", "1", "2"]);
+        assert_eq!(classes(1, 11).len(), 12);
+        assert_eq!(classes(63, 0).len(), MAX_CLASSES);
+        assert_eq!(classes(0, 0), ["0", "1"]);
     }
 
     #[test]

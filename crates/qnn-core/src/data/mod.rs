@@ -5,7 +5,7 @@ pub mod digits;
 mod idx;
 mod pad;
 
-pub use digits::ProceduralDigits;
+pub use digits::{DIGITS, ProceduralDigits};
 pub use idx::{DataError, IdxFile, MAX_IMAGE_SIZE, Unpacker, data_set_from_files};
 pub use pad::{PAD_SIDE, Stroke, rasterize};
 
@@ -16,8 +16,8 @@ use rand_chacha::rand_core::Rng;
 use crate::random::shuffle;
 use crate::threads;
 
-/// Number of classes: labels are digits, or ten kinds of anything.
-pub const CLASSES: usize = 10;
+/// The most classes that there may be; the fewest are two.
+pub const MAX_CLASSES: usize = 64;
 /// What counts as an epoch of the endless procedural digits: as many as MNIST has.
 pub const PROCEDURAL_EPOCH: usize = 60_000;
 
@@ -28,7 +28,7 @@ pub struct Images {
     pub height: usize,
     /// `[images, height, width]`, 0 is paper, 255 is ink.
     pub pixels: Vec<u8>,
-    /// `[images]`, each below [`CLASSES`].
+    /// `[images]`, each below the number of classes.
     pub labels: Vec<u8>,
 }
 
@@ -94,6 +94,8 @@ pub enum TrainingData {
 pub struct DataSet {
     /// "MNIST", "Fashion-MNIST", "procedural digits" or "your files".
     pub name: String,
+    /// What people call the classes, in the order of their labels.
+    pub classes: Vec<String>,
     pub train: TrainingData,
     pub test: Images,
 }
@@ -104,10 +106,16 @@ impl DataSet {
         let seed = u64::from(seed);
         DataSet {
             name: "procedural digits".into(),
+            classes: numbered(DIGITS),
             train: TrainingData::Procedural(ProceduralDigits::new(seed).into()),
             test: Images::procedural(&ProceduralDigits::new(!seed), 0..test_images),
         }
     }
+}
+
+/// Names for classes of which only the labels are known: "0", "1", and so on.
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|label| label.to_string()).collect()
 }
 
 impl TrainingData {
