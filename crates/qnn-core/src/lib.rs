@@ -31,6 +31,7 @@ pub mod optim;
 pub mod packed;
 pub mod quant;
 pub mod random;
+pub mod report;
 pub mod spec;
 pub mod threads;
 pub mod train;

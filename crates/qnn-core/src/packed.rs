@@ -196,6 +196,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Of images with `logits`, `[images, classes]`, and `labels`, `[images]`.
+    pub fn of(loss: Loss, logits: &[f32], labels: &[u8]) -> Evaluation {
+        let outcome = loss.of(logits, labels);
+        Evaluation {
+            images: labels.len(),
+            correct: outcome.correct,
+            loss_sum: f64::from(outcome.loss) * labels.len() as f64,
+        }
+    }
+
     /// Share answered rightly, 0 to 1.
     pub fn accuracy(&self) -> f32 {
         self.correct as f32 / self.images.max(1) as f32
@@ -259,12 +269,7 @@ fn evaluate(
         return Evaluation::default();
     }
     let logits = logits(images.pixels_of(range.clone()));
-    let outcome = loss.of(&logits, &images.labels[range.clone()]);
-    Evaluation {
-        images: range.len(),
-        correct: outcome.correct,
-        loss_sum: f64::from(outcome.loss) * range.len() as f64,
-    }
+    Evaluation::of(loss, &logits, &images.labels[range])
 }
 
 impl PackedNetwork {
