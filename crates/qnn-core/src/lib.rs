@@ -23,6 +23,7 @@
 pub mod bits;
 pub mod cost;
 pub mod data;
+pub mod inspect;
 pub mod kernels;
 pub mod layers;
 pub mod loss;

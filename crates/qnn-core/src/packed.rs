@@ -45,7 +45,7 @@ pub enum Edge {
 
 /// Where the sums of a unit become +1. Batch normalization is monotone, so one comparison says it, and exactly what
 /// float32's rounding of scale (unit sum) + shift says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold {
     /// The smallest sum with the sign `above`; smaller ones have the other.
     pub least: i32,
@@ -71,8 +71,9 @@ impl Threshold {
         }
     }
 
+    /// What becomes of a sum: -1 or +1.
     #[inline]
-    fn of(&self, sum: i32) -> i16 {
+    pub fn of(&self, sum: i32) -> i16 {
         if sum >= self.least {
             self.above
         } else {
@@ -140,6 +141,15 @@ impl PackedLayer {
     /// What becomes of the sums.
     pub fn edge(&self) -> &Edge {
         &self.edge
+    }
+
+    /// The integer sums of one image, `[units]`, where inputs and weights are integers.
+    pub(crate) fn sums(&self, input: &Operand) -> Vec<i32> {
+        let mut all = vec![0; self.units];
+        input.for_each_sum(0..1, &self.weights, &mut all, |_, _, sums, out| {
+            out.copy_from_slice(sums);
+        });
+        all
     }
 
     /// What the layer makes of `input`, for a layer above of kind `next`.
@@ -295,11 +305,23 @@ impl PackedNetwork {
 
     /// The logits of images, `[images, classes]`, for their pixels, `[images, inputs]`.
     pub fn logits(&self, pixels: &[u8]) -> Vec<f32> {
+        self.pass(pixels, |_, _| ())
+    }
+
+    /// The logits of images, and on the way there shows `see` each layer with what goes into it.
+    pub(crate) fn pass<'a>(
+        &'a self,
+        pixels: &[u8],
+        mut see: impl FnMut(&'a PackedLayer, &Operand),
+    ) -> Vec<f32> {
         let mut input = Operand::pixels(self.layers[0].kind.a(), self.inputs(), pixels, None);
         for layers in self.layers.windows(2) {
+            see(&layers[0], &input);
             input = layers[0].hidden(&input, layers[1].kind);
         }
-        self.layers[self.layers.len() - 1].outputs(&input)
+        let last = &self.layers[self.layers.len() - 1];
+        see(last, &input);
+        last.outputs(&input)
     }
 
     /// Answers the test images of `range`.

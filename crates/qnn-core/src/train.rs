@@ -7,7 +7,7 @@ use std::ops::Range;
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row};
+use crate::bits::{BitMatrix, BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROWS, pack_row};
 use crate::data::{MAX_CLASSES, MAX_IMAGE_SIZE, TrainingData};
 use crate::kernels::{Choice, sign_bits};
 use crate::layers::{
@@ -337,6 +337,12 @@ impl Trainer {
     /// The latent weights of a layer, `[units, inputs]`, in [-1, 1].
     pub fn latent_weights(&self, layer: usize) -> &[f32] {
         &self.layers[layer].latent.values
+    }
+
+    /// The signs of those weights, `[units, inputs]`.
+    pub fn signs(&self, layer: usize) -> BitMatrix {
+        let layer = &self.layers[layer];
+        BitMatrix::from_signs(layer.units, layer.inputs, &layer.latent.values)
     }
 
     /// The batch normalization of a layer.

@@ -370,15 +370,25 @@ impl Operand {
 
     /// The real number at `row`, `column`.
     pub fn value(&self, row: usize, column: usize) -> f32 {
-        let index = row * self.columns + column;
         match &self.numbers {
-            Numbers::Planes(planes) => planes.get(row, column) as f32 * self.units[row],
-            Numbers::Tiles(tiles) => tiles.get(row, column) as f32 * self.units[row],
-            Numbers::Integers(integers) => f32::from(integers[index]) * self.units[row],
-            Numbers::Panels(panels) => f32::from(panels.get(row, column)) * self.units[row],
-            Numbers::BytePanels(panels) => f32::from(panels.get(row, column)) * self.units[row],
-            Numbers::Floats(floats) => floats[index],
+            Numbers::Floats(floats) => floats[row * self.columns + column],
             Numbers::FloatColumns(floats) => floats[column * self.rows + row],
+            _ => {
+                let integer = self.integer(row, column);
+                integer.map_or(0.0, |integer| f32::from(integer) * self.units[row])
+            }
+        }
+    }
+
+    /// The integer at `row`, `column`; `None` where the numbers lie as floats.
+    pub fn integer(&self, row: usize, column: usize) -> Option<i16> {
+        match &self.numbers {
+            Numbers::Planes(planes) => Some(planes.get(row, column) as i16),
+            Numbers::Tiles(tiles) => Some(tiles.get(row, column) as i16),
+            Numbers::Integers(integers) => Some(integers[row * self.columns + column]),
+            Numbers::Panels(panels) => Some(panels.get(row, column)),
+            Numbers::BytePanels(panels) => Some(panels.get(row, column)),
+            Numbers::Floats(_) | Numbers::FloatColumns(_) => None,
         }
     }
 
