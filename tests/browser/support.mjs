@@ -1,10 +1,12 @@
 // What the tests in a browser share: servers for the built page, a headless Chromium, and pages that tell what went wrong.
 
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 import { chromium } from "playwright-core";
 
 export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
@@ -20,6 +22,8 @@ const TYPES = {
     ".wasm": "application/wasm",
     ".gz": "application/gzip",
 };
+
+const COMPRESSED = new Set([".html", ".js", ".css", ".json", ".webmanifest", ".svg", ".wasm"]);
 
 /** An empty page on which nothing happens by itself: to drive workers by hand. */
 export const BLANK = "blank.html";
@@ -42,8 +46,17 @@ const ISOLATION = {
     "cross-origin-embedder-policy": "require-corp",
 };
 
+const compressed = new Map();
+
+/** A file's bytes with gzip, compressed once for as long as it does not change. */
+function compress(file, { mtimeMs }) {
+    const name = `${file} ${mtimeMs}`;
+    if (!compressed.has(name)) compressed.set(name, readFile(file).then(promisify(gzip)));
+    return compressed.get(name);
+}
+
 /**
- * Serves a folder as a plain host of files does.
+ * Serves a folder as a plain host of files does, compressed where that helps.
  * `isolated`: with the headers that isolate; `at`: the path it lies under; `without(path)`: true, or a promise of it, for files to hide.
  * Gives `url`, the address of the page, and `close()`. `url + BLANK` is an empty page of the same host.
  */
@@ -56,10 +69,14 @@ export async function serve({ folder = DIST, isolated = false, at = "/", without
             "content-type": TYPES[extname(file)] ?? "application/octet-stream",
             ...(isolated && ISOLATION),
         };
+        const found = await stat(file).catch(() => null);
         const there = pathname.startsWith(at) && !(await without(path));
         if (there && path === BLANK) {
             response.writeHead(200, headers).end('<!doctype html><title>Blank</title><link rel="icon" href="data:,">');
-        } else if (there && (await stat(file).catch(() => null))?.isFile()) {
+        } else if (there && found?.isFile() && COMPRESSED.has(extname(file))) {
+            const bytes = await compress(file, found);
+            response.writeHead(200, { ...headers, "content-encoding": "gzip", "content-length": bytes.length }).end(bytes);
+        } else if (there && found?.isFile()) {
             response.writeHead(200, headers);
             createReadStream(file).pipe(response);
         } else {
@@ -77,8 +94,13 @@ export async function serve({ folder = DIST, isolated = false, at = "/", without
 }
 
 /** A headless Chromium with an empty profile; `flags` are added to the usual ones. */
-export function launch(flags = []) {
-    return chromium.launch({
+export const launch = (flags) => chromium.launch(settings(flags));
+
+/** The same, but its pages are not private ones, which cannot be installed: gives the context of its only profile. */
+export const launchProfile = (flags) => chromium.launchPersistentContext("", settings(flags));
+
+function settings(flags = []) {
+    return {
         executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
         chromiumSandbox: false,
         args: [
@@ -92,7 +114,7 @@ export function launch(flags = []) {
             "--disable-backgrounding-occluded-windows",
             ...flags,
         ],
-    });
+    };
 }
 
 /** WebGPU without a GPU: slow, but right. */
