@@ -1,8 +1,9 @@
-//! Images and labels: from IDX files' bytes, from the digit generator, from the draw pad. Where bytes come from
-//! (disk, network, a visitor's hand) is the caller's business.
+//! Images and labels: from the bytes of IDX files, pictures and tables, from the digit generator, from the draw pad.
+//! Where bytes come from (disk, network, a visitor's hand) is the caller's business.
 
 pub mod digits;
 mod idx;
+pub mod import;
 mod pad;
 
 pub use digits::{DIGITS, ProceduralDigits};
