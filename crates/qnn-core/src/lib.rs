@@ -26,6 +26,7 @@ pub mod data;
 pub mod inspect;
 pub mod kernels;
 pub mod layers;
+pub mod link;
 pub mod loss;
 pub mod measure;
 pub mod optim;

@@ -16,8 +16,6 @@ pub struct OnGpu {
     trainer: GpuTrainer,
     /// Whether no step is begun any more: when what was learned has come back, the processor goes on.
     pub is_leaving: bool,
-    /// The step before a single one that is to be trained.
-    single: Option<u32>,
     /// When metrics came last, or the first step since a pause was begun.
     heard: f64,
     /// Milliseconds of a step, lately.
@@ -43,7 +41,6 @@ impl OnGpu {
         OnGpu {
             trainer: prepared.begin(from),
             is_leaving: false,
-            single: None,
             heard: 0.0,
             step_time: AHEAD,
             asked: 0.0,
@@ -107,16 +104,14 @@ impl OnGpu {
         self.trainer.step_count() > before
     }
 
-    /// Begins a single step, unless that has been begun; whether it is over.
-    pub fn single_step(&mut self, data: &TrainingData, time: f64) -> bool {
-        let before = *self.single.get_or_insert(self.trainer.step_count());
-        if self.trainer.step_count() == before && self.trainer.has_room() {
+    /// Begins steps for as long as there is room for them and fewer than `last` were begun.
+    pub fn steps_up_to(&mut self, last: u32, data: &TrainingData, time: f64) {
+        if self.trainer.steps_under_way() == 0 {
             self.heard = time;
+        }
+        while self.trainer.has_room() && self.trainer.step_count() < last {
             self.trainer.step(data);
         }
-        let is_over = self.steps_over() > before;
-        self.single.take_if(|_| is_over);
-        is_over
     }
 
     /// Asks for what was learned beyond `trainer`, where that is due, or wanted at once and all steps are over.

@@ -27,7 +27,10 @@ impl Driven {
         let gpu = pollster::block_on(Gpu::open(Request::default()));
         let gpu = Rc::new(gpu.expect("an adapter, of software at least"));
         let mut session = Session::default();
-        session.receive(ToEngine::Configure { spec: spec() });
+        session.receive(ToEngine::Configure {
+            network: 0,
+            spec: spec(),
+        });
         session.receive(ToEngine::UseData {
             source: DataSource::Procedural,
         });
@@ -58,8 +61,9 @@ impl Driven {
     /// What the worker does between two turns of its event loop.
     fn turn(&mut self) {
         if let Some(made) = self.session.begin_move() {
+            let (network, made) = made;
             let made = pollster::block_on(made);
-            self.session.end_move(made);
+            self.session.end_move(network, made);
         }
         let start = self.begun;
         let now = || start.elapsed().as_secs_f64() * 1e3;
@@ -224,7 +228,10 @@ fn settings_and_data_change_in_the_middle_of_it() {
     driven
         .heard
         .retain(|message| matches!(message, FromEngine::Progress { .. }));
-    driven.tell(ToEngine::Configure { spec: changed });
+    driven.tell(ToEngine::Configure {
+        network: 0,
+        spec: changed,
+    });
     let left = Cell::new(false);
     driven.until("the GPU again", |driven| {
         let told = driven.heard.iter().filter_map(|message| match message {
@@ -240,6 +247,7 @@ fn settings_and_data_change_in_the_middle_of_it() {
     assert!(are_in_order(&driven.steps()));
     // Digits of another seed, and a new network.
     driven.tell(ToEngine::Configure {
+        network: 0,
         spec: NetworkSpec { seed: 9, ..spec() },
     });
     driven.heard.clear();
@@ -254,11 +262,11 @@ fn a_gpu_that_takes_no_network_is_said_and_the_processor_trains_on() {
     let mut driven = Driven::new();
     driven.until("a step", |driven| driven.last_step() > 0);
     driven.tell(ToEngine::UseGpu { wanted: true });
-    let made = driven.session.begin_move().unwrap();
+    let (network, made) = driven.session.begin_move().unwrap();
     driven.gpu.destroy();
     let made = pollster::block_on(made);
     assert!(made.is_err());
-    driven.session.end_move(made);
+    driven.session.end_move(network, made);
     let from = driven.last_step();
     driven.until("steps", |driven| driven.last_step() > from + 5);
     assert!(driven.refusal().contains("was lost"));

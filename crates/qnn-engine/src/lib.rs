@@ -7,6 +7,8 @@ mod gpu;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod gpu_tests;
 mod load;
+mod look;
+mod racer;
 mod session;
 
 use std::cell::{Cell, RefCell};
@@ -223,12 +225,12 @@ impl Engine {
 
     /// Makes the network on the GPU where it is to train there.
     fn move_to_gpu(self: Rc<Self>) {
-        let Some(made) = self.session.borrow_mut().begin_move() else {
+        let Some((network, made)) = self.session.borrow_mut().begin_move() else {
             return;
         };
         spawn_local(async move {
             let made = made.await;
-            self.session.borrow_mut().end_move(made);
+            self.session.borrow_mut().end_move(network, made);
             self.flush();
             self.work();
         });

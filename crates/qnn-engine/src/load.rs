@@ -33,7 +33,9 @@ pub async fn load(source: DataSource, overtaken: impl Fn() -> bool) -> Result<Da
     let slices = &Slices::new();
     let stop = || overtaken().then(|| DataError("Another load of data was asked for.".into()));
     match source {
-        DataSource::Procedural => Err(DataError("Procedural digits need no loading.".into())),
+        DataSource::Procedural | DataSource::Drawings => {
+            Err(DataError("Digits that are drawn need no loading.".into()))
+        }
         DataSource::Files { files } => {
             let mut unpacked = Vec::new();
             let count = files.len();

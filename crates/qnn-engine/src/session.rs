@@ -1,43 +1,30 @@
-//! What the page's messages do to the network, in slices of time. No browser here: the clock is handed in, messages
-//! are handed out. Where the network trains on the GPU, its trainer here is where it was when it was last brought back.
+//! What the page's messages do to the networks of the race, in slices of time. No browser here: the clock is handed in,
+//! messages are handed out. What becomes of one network is `racer`'s.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use qnn_core::data::{DIGITS, DataError, DataSet, TrainingData, rasterize};
+use qnn_core::data::{DIGITS, DataError, DataSet, Drawing, TrainingData, rasterize};
 use qnn_core::kernels::{Choice, Method};
 use qnn_core::layers::ProductKind;
-use qnn_core::loss::{argmax, softmax};
-use qnn_core::packed::{Evaluation, PackedNetwork};
 use qnn_core::spec::NetworkSpec;
-use qnn_core::train::{Diverged, StepMetrics, Trainer};
+use qnn_core::train::{Diverged, Trainer};
 use qnn_core::tune::{Tuner, products};
-use qnn_gpu::{Gpu, GpuError, PreparedTrainer, Race as TileRace, TrainingError};
+use qnn_gpu::{Gpu, GpuError, PreparedTrainer, Race as TileRace};
 use qnn_protocol::{
-    DataSource, DataSummary, DrawnAnswer, FromEngine, GpuSpeeds, GpuState, StepPoint, Subject,
-    TestDigit, ToEngine,
+    DataSource, DataSummary, FromEngine, GpuSpeeds, GpuState, MAX_NETWORKS, NetworkId, Subject,
+    ToEngine, View,
 };
 use send_wrapper::SendWrapper;
-use serde_bytes::ByteBuf;
 
-use crate::gpu::OnGpu;
+use crate::racer::{Mode, Racer};
 
 /// A slice of work, in milliseconds: within the 100 that a visitor may have to wait, with room for its last part.
 const SLICE: f64 = 12.0;
 /// Progress is told once a frame at most, in milliseconds.
 const FRAME: f64 = 16.0;
-/// How often answers follow a network that learns, in milliseconds.
-const ANSWER_INTERVAL: f64 = 200.0;
-/// How long the training speed is averaged, in milliseconds of training.
-const SPEED_WINDOW: f64 = 1000.0;
-/// Multiply-accumulates of the test images answered at a time, between two looks at the clock: some 10 ms of one thread.
-const EVALUATION_MACS: usize = 1 << 26;
-/// Test images shown.
-const STRIP_LENGTH: usize = 24;
 /// Procedural digits to test with.
 const PROCEDURAL_TEST_IMAGES: u64 = 1000;
-/// Latent weights above which no checkpoint is kept: it would hold up training, and twice the memory.
-const CHECKPOINT_WEIGHTS: usize = 1 << 22;
 /// When the rounds of the kernels' race are due after its beginning, in milliseconds: by the last ones a browser has
 /// compiled the kernels as well as it can. Each takes some 10.
 const ROUNDS: [f64; 5] = [0.0, 300.0, 1000.0, 3000.0, 10_000.0];
@@ -47,6 +34,8 @@ const MAX_WEIGHTS: usize = 40_000_000;
 const MAX_WIDE_WEIGHTS: usize = 16_000_000;
 /// The most that leave room for the paper's network beside them.
 const MAX_WEIGHTS_BESIDE: usize = 8_000_000;
+/// Steps by which a network on the GPU may be ahead of another one there.
+const LEAD_ON_GPU: u32 = 20;
 
 /// What a session cannot do by itself.
 pub enum Request {
@@ -66,150 +55,148 @@ pub enum Pace {
     Waiting,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Mode {
-    #[default]
-    Paused,
-    OneStep,
-    Training,
-}
-
 /// All that the engine knows.
 #[derive(Default)]
 pub struct Session {
-    mode: Mode,
-    spec: NetworkSpec,
-    data: Option<Arc<DataSet>>,
-    trainer: Option<Trainer>,
-    /// Settings, data and kernels that wait for the end of the step under way.
-    pending: Option<NetworkSpec>,
+    racers: Vec<Racer>,
+    shared: Shared,
+    /// Data that waits for the end of the step under way.
     pending_data: Option<DataSet>,
-    pending_choice: bool,
-    choice: Choice,
-    race: Option<Race>,
-    /// Of the thread that opened it: elsewhere it is only seen that it is there.
-    gpu: Option<SendWrapper<Rc<Gpu>>>,
+    /// The visitor's drawings, whether they have changed, and how many classes the data have without them.
+    drawings: Vec<Drawing>,
+    pending_drawings: bool,
+    classes: usize,
+    /// What the procedural digits are drawn from.
+    seed: u32,
+    race: Option<KernelRace>,
     is_gpu_ready: bool,
     is_comparing: bool,
-    /// Whether the network is to train on the GPU, and whether it is being made there.
+    /// Whether networks are to train on the GPU; and that, and whether any does, as the page was told.
     wants_gpu: bool,
-    is_moving: bool,
-    /// Made on the GPU, for the end of the step under way.
-    moved: Option<SendWrapper<PreparedTrainer>>,
-    on_gpu: Option<SendWrapper<OnGpu>>,
-    /// How far it is there, for all threads.
-    standing: Standing,
-    /// Whether the next network that is brought back is to be tested.
-    test_is_due: bool,
-    evaluation: Option<RunningEvaluation>,
-    /// The step at which the network, its settings or the data last became others.
-    changed: u32,
-    answers: Answers,
-    drawing: Option<Vec<u8>>,
-    speed: Speed,
-    /// Steps not told yet, and when the last were.
-    steps: Vec<StepPoint>,
+    told_backend: (bool, bool),
+    /// When steps were last told.
     told: f64,
-    messages: Vec<FromEngine>,
 }
 
-/// What is known of a network that trains on the GPU.
-#[derive(Clone, Copy, Default)]
-struct Standing {
-    /// Steps that are over.
-    step: u32,
-    epoch: f32,
-    /// Whether anything is under way there, or is to be brought back.
-    is_busy: bool,
+/// What all networks have in common.
+#[derive(Default)]
+pub struct Shared {
+    pub mode: Mode,
+    pub data: Option<Arc<DataSet>>,
+    pub choice: Choice,
+    /// Of the thread that opened it: elsewhere it is only seen that it is there.
+    gpu: Option<SendWrapper<Rc<Gpu>>>,
+    /// What is on the pad, `[height, width]`.
+    pub drawing: Option<Vec<u8>>,
+    /// What the visitor looks at.
+    look: Option<(NetworkId, View)>,
+    pub messages: Vec<FromEngine>,
+    /// Whether training has stopped by itself, and why the GPU is of no use any more: the session sees to both.
+    pub has_stopped: bool,
+    pub gpu_failed: Option<GpuError>,
+}
+
+impl Shared {
+    /// What the visitor looks at of a network, if anything.
+    pub fn looks_at(&self, network: NetworkId) -> Option<View> {
+        let (seen, view) = self.look?;
+        (seen == network && view != View::Nothing).then_some(view)
+    }
+
+    /// The GPU, unless it was lost.
+    pub fn gpu(&self) -> Option<Rc<Gpu>> {
+        let gpu = self.gpu.as_deref().filter(|gpu| gpu.lost().is_none());
+        gpu.cloned()
+    }
+
+    pub fn refuse(&mut self, message: String) {
+        self.messages.push(FromEngine::Refused { message });
+    }
+
+    /// Pauses training: no step leads on from here.
+    pub fn stop(&mut self, why: &Diverged) {
+        self.has_stopped = true;
+        self.refuse(why.to_string());
+    }
+
+    /// Pixels of an image, and classes; the usual ones where there is no data yet.
+    fn shape(&self) -> (usize, usize) {
+        let shape = |data: &Arc<DataSet>| (data.test.image_size(), data.classes.len());
+        self.data.as_ref().map_or((28 * 28, DIGITS), shape)
+    }
 }
 
 /// How the kernels race on a network.
-struct Race {
-    /// Pixels of an image, and the hidden layers.
-    shape: (usize, Vec<usize>),
+struct KernelRace {
+    /// Pixels of an image, the hidden layers, and the classes.
+    shape: (usize, Vec<usize>, usize),
     tuner: Tuner,
     /// When it began, and how many rounds are over.
     begun: f64,
     rounds: usize,
 }
 
-/// A test under way.
-struct RunningEvaluation {
-    network: PackedNetwork,
-    /// Weights of the network: what an image costs.
-    weights: usize,
-    sum: Evaluation,
-    step: u32,
-    epoch: f32,
-}
-
-/// The network that answers drawings and the strip. It may be a little behind the one that learns.
-#[derive(Default)]
-struct Answers {
-    network: Option<PackedNetwork>,
-    step: u32,
-    frozen: f64,
-}
-
-/// Images a second, over the training of about the last second.
-#[derive(Default)]
-struct Speed {
-    images: f64,
-    milliseconds: f64,
-    latest: f32,
-    /// Whether settings have changed since.
-    outdated: bool,
-}
-
-impl Speed {
-    /// Counts a part's time, and the images of the step that it ended.
-    fn count(&mut self, images: usize, milliseconds: f64) {
-        self.milliseconds += milliseconds;
-        self.images += images as f64;
-        if images == 0 {
-            return;
-        }
-        if std::mem::take(&mut self.outdated) {
-            // This step was the last under other settings.
-            *self = Speed::default();
-        } else if self.latest == 0.0 || self.milliseconds >= SPEED_WINDOW {
-            self.latest = (self.images * 1000.0 / self.milliseconds.max(f64::MIN_POSITIVE)) as f32;
-            if self.milliseconds >= SPEED_WINDOW {
-                *self = Speed {
-                    latest: self.latest,
-                    ..Speed::default()
-                };
-            }
-        }
-    }
-}
-
 impl Session {
     /// Does what the page asks, but for what needs the browser, which is handed back.
     pub fn receive(&mut self, message: ToEngine) -> Option<Request> {
+        let request = self.obey(message);
+        self.tell_backend(None);
+        request
+    }
+
+    fn obey(&mut self, message: ToEngine) -> Option<Request> {
         match message {
-            ToEngine::Configure { spec } => self.configure(spec),
+            ToEngine::Configure { network, spec } => self.configure(network, spec),
+            ToEngine::Remove { network } => {
+                self.racers.retain(|racer| racer.id != network);
+                self.use_pending_data();
+            }
             ToEngine::Train => self.set_mode(Mode::Training),
             ToEngine::Pause => self.set_mode(Mode::Paused),
-            ToEngine::Step => self.set_mode(Mode::OneStep),
+            ToEngine::Step => {
+                let least = self.racers.iter().map(Racer::step_count).min();
+                self.set_mode(Mode::UpTo(least.unwrap_or(0) + 1));
+            }
             ToEngine::Reset => {
-                self.drop_trainer();
-                self.make_trainer();
+                self.racers.iter_mut().for_each(Racer::drop_trainer);
+                self.use_pending_data();
+                for racer in &mut self.racers {
+                    racer.make_trainer(&mut self.shared);
+                }
+            }
+            ToEngine::Look { network, view } => {
+                self.shared.look = Some((network, view));
+                let racer = self.racers.iter_mut().find(|racer| racer.id == network);
+                if let Some(racer) = racer {
+                    racer.show(view, &mut self.shared);
+                }
             }
             ToEngine::UseData {
                 source: DataSource::Procedural,
-            } => self.use_data(DataSet::procedural(self.spec.seed, PROCEDURAL_TEST_IMAGES)),
-            ToEngine::UseData { source } => return Some(Request::Load(source)),
-            ToEngine::Draw { strokes } => {
-                self.drawing = rasterize(&strokes);
-                if self.drawing.is_none() {
-                    self.messages.push(FromEngine::Answer { answer: None });
+            } => self.use_data(DataSet::procedural(self.seed, PROCEDURAL_TEST_IMAGES)),
+            ToEngine::UseData {
+                source: DataSource::Drawings,
+            } => self.use_drawings_alone(),
+            ToEngine::UseDrawings { drawings } => {
+                self.drawings = drawings;
+                if self.shared.data.as_ref().is_some_and(are_drawings) {
+                    self.use_drawings_alone();
                 } else {
-                    // Where there is no network yet, the answer comes with it.
-                    self.answer_drawing();
+                    self.pending_drawings = self.shared.data.is_some();
+                    self.use_pending_data();
                 }
             }
-            ToEngine::Restore { checkpoint } => self.restore(&checkpoint),
+            ToEngine::UseData { source } => return Some(Request::Load(source)),
+            ToEngine::Draw { strokes } => {
+                self.shared.drawing = rasterize(&strokes);
+                for racer in &mut self.racers {
+                    racer.answer_drawing(&mut self.shared);
+                }
+            }
+            ToEngine::Restore {
+                network,
+                checkpoint,
+            } => self.restore(network, &checkpoint),
             ToEngine::ForceKernel { method } => self.force_kernel(method),
             ToEngine::UseGpu { wanted } => return self.use_gpu(wanted),
             ToEngine::CompareGpu => return Some(Request::CompareGpu),
@@ -229,40 +216,19 @@ impl Session {
     pub fn loaded(&mut self, loaded: Result<DataSet, DataError>) {
         match loaded {
             Ok(data) => self.use_data(data),
-            Err(error) => self.refuse(error.to_string()),
+            Err(error) => self.shared.refuse(error.to_string()),
         }
     }
 
     /// Messages for the page since the last call.
     pub fn take_messages(&mut self) -> Vec<FromEngine> {
-        std::mem::take(&mut self.messages)
+        std::mem::take(&mut self.shared.messages)
     }
 
     /// Whether [`work`](Self::work) has anything to do.
     pub fn has_work(&self) -> bool {
-        self.data.is_some()
-            && self.trainer.as_ref().is_some_and(|trainer| {
-                self.trains()
-                    || self.moved.is_some()
-                    || self.evaluation.is_some()
-                    || self.is_behind(trainer)
-            })
-    }
-
-    /// Whether the answers are of another network than the present one.
-    fn is_behind(&self, trainer: &Trainer) -> bool {
-        self.answers.network.is_none() || self.answers.step != trainer.step_count()
-    }
-
-    /// Whether there is training to do: a step that has begun is ended also when training is to pause, and what the GPU has
-    /// learned is brought back.
-    fn trains(&self) -> bool {
-        let Some(trainer) = &self.trainer else {
-            return false;
-        };
-        self.mode != Mode::Paused
-            || trainer.is_within_step()
-            || (self.on_gpu.is_some() && self.standing.is_busy)
+        let has_work = |racer: &Racer| racer.has_work(&self.shared);
+        self.shared.data.is_some() && self.racers.iter().any(has_work)
     }
 
     /// The processor's work for a slice of time by the clock `now`, in milliseconds.
@@ -270,40 +236,64 @@ impl Session {
         let start = now();
         let mut time = start;
         while time - start < SLICE && self.has_work() {
-            let before = time;
-            if self.evaluation.is_some() {
-                self.evaluate_piece();
-                time = now();
-            } else if self.on_gpu.is_some() {
-                // That is another function's, which comes between two slices.
+            // Tests come first: they are of the steps just over.
+            if let Some(racer) = self.racers.iter_mut().find(|racer| racer.is_in_test()) {
+                racer.evaluate_piece(&mut self.shared);
+            } else if let Some(racer) = next_to_train(&mut self.racers, self.shared.mode) {
+                if racer.train_part(&mut self.shared, now) {
+                    self.use_pending_data();
+                    self.end_mode();
+                }
+            } else {
+                // The GPU's share comes between two slices.
                 self.refresh_answers(time);
                 break;
-            } else if self.trains() {
-                let images = self.train_part();
-                time = now();
-                self.speed.count(images, time - before);
             }
-            self.refresh_answers(time);
+            self.refresh_answers(now());
             time = now();
         }
-        if self.on_gpu.is_none() {
-            self.race(now, time);
-        }
-        if time - self.told >= FRAME || self.mode == Mode::Paused {
+        self.race(now, time);
+        if time - self.told >= FRAME || self.shared.mode == Mode::Paused {
             self.tell_steps();
             self.told = time;
+        }
+        self.tell_backend(None);
+    }
+
+    /// Pauses where all steps that were asked for are over, or training has stopped by itself.
+    fn end_mode(&mut self) {
+        let is_over = match self.shared.mode {
+            Mode::UpTo(last) => self.racers.iter().all(|racer| racer.step_count() >= last),
+            _ => false,
+        };
+        if is_over || std::mem::take(&mut self.shared.has_stopped) {
+            self.set_mode(Mode::Paused);
+        }
+    }
+
+    fn refresh_answers(&mut self, time: f64) {
+        for racer in &mut self.racers {
+            racer.refresh_answers(time, &mut self.shared);
         }
     }
 
     /// Runs a round of the kernels' race where one is due, and takes the fastest ones. A network of another shape begins
     /// another race.
     fn race(&mut self, now: &impl Fn() -> f64, time: f64) {
-        let Some(trainer) = &self.trainer else { return };
-        let shape = (trainer.inputs(), trainer.spec().hidden.clone());
+        if self.racers.iter().any(|racer| racer.on_gpu.is_some()) {
+            return;
+        }
+        // The products of all networks are much alike: those of the first one stand for them.
+        let first = self.racers.first();
+        let Some(trainer) = first.and_then(|racer| racer.trainer.as_ref()) else {
+            return;
+        };
+        let (spec, inputs, classes) = (trainer.spec(), trainer.inputs(), trainer.classes());
+        let shape = (inputs, spec.hidden.clone(), classes);
         let Some(race) = self.race.as_mut().filter(|race| race.shape == shape) else {
-            self.race = Some(Race {
+            self.race = Some(KernelRace {
                 shape,
-                tuner: Tuner::new(trainer.spec(), trainer.inputs(), trainer.classes()),
+                tuner: Tuner::new(spec, inputs, classes),
                 begun: time,
                 rounds: 0,
             });
@@ -318,7 +308,7 @@ impl Session {
         if let Some(tuning) = race.tuner.tuning() {
             self.choose(Choice {
                 costs: tuning.costs,
-                ..self.choice
+                ..self.shared.choice
             });
         }
         self.tell_kernels();
@@ -327,325 +317,215 @@ impl Session {
     fn force_kernel(&mut self, method: Option<Method>) {
         let choice = Choice {
             forced: method,
-            ..self.choice
+            ..self.shared.choice
         };
         if let Some(message) = self.choose(choice) {
-            self.messages.push(FromEngine::KernelRefused { message });
+            let refused = FromEngine::KernelRefused { message };
+            self.shared.messages.push(refused);
         }
         self.tell_kernels();
     }
 
-    /// Takes other kernels from the next step on, unless the network would not fit the memory with them: why not.
+    /// Takes other kernels from the next step on, unless the networks would not fit the memory with them: why not.
     fn choose(&mut self, choice: Choice) -> Option<String> {
-        let refusal = too_large(&self.spec, self.shape(), choice);
+        let refusal = self.too_large(None, choice);
         if refusal.is_none() {
-            // The weights are packed anew only where that is for something.
-            let kinds = |choice| products(&self.spec, choice).map(|product| product.kind);
-            self.pending_choice |= kinds(choice) != kinds(self.choice);
-            self.choice = choice;
-            self.apply_pending();
+            let before = std::mem::replace(&mut self.shared.choice, choice);
+            for racer in &mut self.racers {
+                // The weights are packed anew only where that is for something.
+                let kinds = |choice| products(&racer.spec, choice).map(|product| product.kind);
+                if kinds(choice) != kinds(before) {
+                    racer.choose_kernels(&mut self.shared);
+                }
+            }
         }
         refusal
     }
 
     fn tell_kernels(&mut self) {
         if let Some(tuning) = self.race.as_ref().and_then(|race| race.tuner.tuning()) {
-            self.messages.push(FromEngine::Tuned {
+            self.shared.messages.push(FromEngine::Tuned {
                 tuning,
-                forced: self.choice.forced,
+                forced: self.shared.choice.forced,
             });
         }
     }
 
-    fn refuse(&mut self, message: String) {
-        self.messages.push(FromEngine::Refused { message });
-    }
-
-    fn configure(&mut self, spec: NetworkSpec) {
+    fn configure(&mut self, network: NetworkId, spec: NetworkSpec) {
+        let known = self.racers.iter().position(|racer| racer.id == network);
         let problem = spec.validate().err().map(|error| error.to_string());
-        let problem = problem.or_else(|| too_large(&spec, self.shape(), self.choice));
+        let problem =
+            problem.or_else(|| self.too_large(Some((network, &spec)), self.shared.choice));
         let problem = problem.or_else(|| self.too_large_beside(&spec));
+        let problem = problem.or_else(|| known.is_none().then(|| self.full()).flatten());
         if let Some(message) = problem {
-            let spec = self.spec.clone();
-            return self
-                .messages
-                .push(FromEngine::SpecRefused { message, spec });
-        }
-        let keeps = spec.same_shape(&self.spec) && spec.seed == self.spec.seed;
-        self.spec = spec.clone();
-        if keeps && self.trainer.is_some() {
-            self.pending = Some(spec);
-            self.apply_pending();
-        } else {
-            self.drop_trainer();
-            self.reseed_data();
-            self.make_trainer();
-        }
-    }
-
-    /// Draws the procedural digits, where they are in use, from the present seed.
-    fn reseed_data(&mut self) {
-        let is_procedural = |data: &DataSet| matches!(data.train, TrainingData::Procedural(_));
-        if self.data.as_deref().is_some_and(is_procedural) {
-            let data = DataSet::procedural(self.spec.seed, PROCEDURAL_TEST_IMAGES);
-            self.data = Some(Arc::new(data));
-        }
-    }
-
-    /// Pixels of an image, and the number of classes; of the usual ones where there is no data yet.
-    fn shape(&self) -> (usize, usize) {
-        self.data
-            .as_ref()
-            .map_or((28 * 28, DIGITS), |data| shape_of(data))
-    }
-
-    /// Takes up settings and data that waited, unless a step is under way, or what the GPU has learned is to come back first.
-    fn apply_pending(&mut self) {
-        let waits = self.pending.is_some() || self.pending_data.is_some();
-        if let Some(on_gpu) = &mut self.on_gpu {
-            on_gpu.is_leaving |= waits;
-            self.standing.is_busy |= waits;
+            let spec = known.map(|place| self.racers[place].spec.clone());
+            self.shared.messages.push(FromEngine::SpecRefused {
+                network,
+                message,
+                spec,
+            });
             return;
         }
-        let Some(trainer) = self
-            .trainer
-            .as_mut()
-            .filter(|trainer| !trainer.is_within_step())
-        else {
-            return;
-        };
-        if std::mem::take(&mut self.pending_choice) {
-            trainer.choose_kernels(self.choice);
-            self.answers.network = None;
-            self.speed.outdated = true;
-        }
-        if let Some(spec) = self.pending.take() {
-            let outcome = trainer.reconfigure(spec);
-            self.changed = trainer.step_count();
-            self.answers.network = None;
-            self.speed.outdated = true;
-            if let Err(error) = outcome {
-                self.refuse(error.to_string());
+        self.reseed_data(spec.seed);
+        match known {
+            Some(place) => self.racers[place].configure(spec, &mut self.shared),
+            None => {
+                let mut racer = Racer::new(network, spec);
+                racer.make_trainer(&mut self.shared);
+                self.racers.push(racer);
             }
         }
-        if let Some(data) = self.pending_data.take() {
-            self.use_data(data);
+        // Where the step under way was of a network that is gone, data need not wait for it any more.
+        self.use_pending_data();
+    }
+
+    /// Why no other network can join, if none can.
+    fn full(&self) -> Option<String> {
+        let is_full = self.racers.len() == MAX_NETWORKS;
+        is_full.then(|| format!("No more than {MAX_NETWORKS} networks race."))
+    }
+
+    /// Trains on the visitor's drawings alone, where there are enough.
+    fn use_drawings_alone(&mut self) {
+        match DataSet::of_drawings(self.seed, &self.drawings) {
+            Some(data) => self.use_data(data),
+            None => self.shared.refuse(
+                "Draw something of two classes at least, and say what it is, to train on your drawings alone.".into(),
+            ),
         }
     }
 
-    fn restore(&mut self, checkpoint: &[u8]) {
+    /// Draws the procedural digits, where they are in use, from another seed.
+    fn reseed_data(&mut self, seed: u32) {
+        if std::mem::replace(&mut self.seed, seed) == seed {
+            return;
+        }
+        if self.shared.data.as_ref().is_some_and(are_procedural) {
+            let data = DataSet::procedural(seed, PROCEDURAL_TEST_IMAGES);
+            self.shared.data = Some(Arc::new(data.with_drawings(seed, &self.drawings)));
+        }
+    }
+
+    fn restore(&mut self, network: NetworkId, checkpoint: &[u8]) {
         let trainer = match Trainer::restore(checkpoint) {
             Ok(trainer) => trainer,
-            Err(error) => return self.refuse(error.to_string()),
+            Err(error) => return self.shared.refuse(error.to_string()),
         };
+        let known = self.racers.iter().position(|racer| racer.id == network);
         let shape = (trainer.inputs(), trainer.classes());
-        if self.data.is_some() && self.shape() != shape {
-            return self.refuse(
-                "The checkpoint is of a network for images of another size, or other classes."
-                    .into(),
-            );
+        if self.shared.data.is_some() && shape != self.shared.shape() {
+            let message =
+                "The checkpoint is of a network for images of another size, or for other classes.";
+            return self.shared.refuse(message.into());
         }
-        if let Some(refusal) = too_large(trainer.spec(), shape, self.choice) {
-            return self.refuse(refusal);
+        let spec = trainer.spec().clone();
+        let refusal = self.too_large(Some((network, &spec)), self.shared.choice);
+        let refusal = refusal.or_else(|| known.is_none().then(|| self.full()).flatten());
+        if let Some(refusal) = refusal {
+            return self.shared.refuse(refusal);
         }
-        self.drop_trainer();
-        if trainer.spec().seed != self.spec.seed {
-            self.spec = trainer.spec().clone();
-            self.reseed_data();
-        }
-        self.spec = trainer.spec().clone();
-        self.trainer = Some(trainer);
-        self.network_changed();
+        self.reseed_data(spec.seed);
+        let place = known.unwrap_or_else(|| {
+            self.racers.push(Racer::new(network, spec));
+            self.racers.len() - 1
+        });
+        self.racers[place].restore(trainer, &mut self.shared);
+        self.use_pending_data();
     }
 
     fn set_mode(&mut self, mode: Mode) {
-        if self.mode != mode {
-            self.mode = mode;
+        if self.shared.mode != mode {
+            self.shared.mode = mode;
             self.tell_steps();
-            self.tell_state();
+            for racer in &self.racers {
+                racer.tell_state(&mut self.shared);
+            }
+        }
+    }
+
+    fn tell_steps(&mut self) {
+        for racer in &mut self.racers {
+            racer.tell_steps(&mut self.shared);
         }
     }
 
     fn use_data(&mut self, data: DataSet) {
-        if self.on_gpu.is_some() || self.trainer.as_ref().is_some_and(Trainer::is_within_step) {
-            self.pending_data = Some(data);
-            self.apply_pending();
+        self.pending_data = Some(data);
+        self.use_pending_data();
+    }
+
+    /// Goes on with other data where some waits, unless a step is under way, or what the GPU has learned is to come back
+    /// first.
+    fn use_pending_data(&mut self) {
+        if self.pending_data.is_none() && !self.pending_drawings {
             return;
         }
+        let waits = |racer: &Racer| racer.on_gpu.is_some() || racer.is_within_step();
+        if self.racers.iter().any(waits) {
+            self.racers.iter_mut().for_each(Racer::leave_gpu);
+            return;
+        }
+        self.pending_drawings = false;
+        let before = self.shared.data.take();
+        let is_other = self.pending_data.is_some();
+        let data = match (self.pending_data.take(), &before) {
+            (Some(data), _) => {
+                self.classes = data.classes.len();
+                data
+            }
+            (None, Some(before)) => DataSet::clone(before).without_drawings(self.classes),
+            (None, None) => return,
+        };
+        let data = data.with_drawings(self.seed, &self.drawings);
         let summary = DataSummary {
             name: data.name.clone(),
-            train_images: match &data.train {
-                TrainingData::Images(images) => Some(images.len() as u32),
-                TrainingData::Procedural(_) => None,
-            },
+            train_images: data.train.images().map(|images| images as u32),
+            drawings: data.train.drawings() as u32,
             test_images: data.test.len() as u32,
             width: data.test.width as u32,
             height: data.test.height as u32,
+            classes: data.classes.clone(),
         };
-        self.messages.push(FromEngine::DataReady { data: summary });
-        if let Some(trainer) = &mut self.trainer {
-            // A network restored before its data came goes on where it was.
-            if let Some(before) = &self.data {
-                trainer.data_changed(&before.train);
-                self.changed = trainer.step_count();
+        let message = FromEngine::DataReady { data: summary };
+        self.shared.messages.push(message);
+        let data = Arc::new(data);
+        self.shared.data = Some(data.clone());
+        // With other drawings among them it is the same data.
+        let before = before.filter(|_| is_other);
+        for place in 0..self.racers.len() {
+            self.racers[place].data_changed(before.as_deref(), &data);
+            // Larger images make larger networks.
+            match self.too_large(None, self.shared.choice) {
+                Some(refusal) if self.racers[place].trainer.is_none() => {
+                    self.shared.refuse(refusal)
+                }
+                _ => self.racers[place].make_trainer(&mut self.shared),
             }
-            // Images of another size need another first layer, other classes another last one.
-            if (trainer.inputs(), trainer.classes()) != shape_of(&data) {
-                self.drop_trainer();
-            }
-        }
-        self.data = Some(Arc::new(data));
-        self.evaluation = None;
-        self.make_trainer();
-        self.apply_pending();
-        self.answers.network = None;
-    }
-
-    /// Forgets the network, wherever it trains, and settings that waited for it.
-    fn drop_trainer(&mut self) {
-        self.trainer = None;
-        self.pending = None;
-        if self.on_gpu.take().is_some() {
-            self.tell_backend(None);
         }
     }
 
-    /// A new network, where there is none and there is data.
-    fn make_trainer(&mut self) {
-        // A step that was under way is gone: nothing needs to wait any more.
-        if self.trainer.is_none()
-            && let Some(data) = self.pending_data.take()
-        {
-            return self.use_data(data);
-        }
-        let (None, Some(data)) = (&self.trainer, &self.data) else {
-            return;
-        };
-        if let Some(refusal) = too_large(&self.spec, shape_of(data), self.choice) {
-            return self.refuse(refusal);
-        }
-        match Trainer::new(
-            self.spec.clone(),
-            data.test.image_size(),
-            data.classes.len(),
-        ) {
-            Ok(trainer) => {
-                self.trainer = Some(trainer);
-                self.network_changed();
-            }
-            Err(error) => self.refuse(error.to_string()),
-        }
-    }
-
-    fn network_changed(&mut self) {
-        if let Some(trainer) = &mut self.trainer {
-            trainer.choose_kernels(self.choice);
-        }
-        self.evaluation = None;
-        self.steps.clear();
-        self.answers.network = None;
-        self.speed = Speed::default();
-        self.changed = self.trainer.as_ref().map_or(0, Trainer::step_count);
-        self.tell_state();
-    }
-
-    fn tell_state(&mut self) {
-        let epoch = self.epoch();
-        self.messages.push(FromEngine::State {
-            training: self.mode == Mode::Training,
-            step: self.step_count(),
-            epoch,
-        });
-    }
-
-    fn tell_steps(&mut self) {
-        if !self.steps.is_empty() {
-            self.messages.push(FromEngine::Progress {
-                steps: std::mem::take(&mut self.steps),
-                epoch: self.epoch(),
-                images_per_second: self.speed.latest,
-            });
-        }
-    }
-
-    /// Steps trained.
-    fn step_count(&self) -> u32 {
-        match (&self.on_gpu, &self.trainer) {
-            (Some(_), _) => self.standing.step,
-            (None, Some(trainer)) => trainer.step_count(),
-            (None, None) => 0,
-        }
-    }
-
-    fn epoch(&self) -> f32 {
-        match (&self.on_gpu, &self.trainer, &self.data) {
-            (Some(_), ..) => self.standing.epoch,
-            (None, Some(trainer), Some(data)) => trainer.epochs(&data.train),
-            _ => 0.0,
-        }
-    }
-
-    /// Does a part of a training step; the images of the step that it ended.
-    fn train_part(&mut self) -> usize {
-        let (Some(trainer), Some(data)) = (&mut self.trainer, &self.data) else {
-            return 0;
-        };
-        let metrics = match trainer.advance(&data.train) {
-            Ok(Some(metrics)) => metrics,
-            Ok(None) => return 0,
-            Err(diverged) => {
-                self.diverged(diverged);
-                self.apply_pending();
-                return 0;
-            }
-        };
-        let epoch_ended = trainer.epochs(&data.train).fract() == 0.0;
-        if self.note_step(metrics) || epoch_ended {
-            self.begin_evaluation();
-        }
-        self.apply_pending();
-        if self.mode == Mode::OneStep {
-            self.set_mode(Mode::Paused);
-        }
-        metrics.images
-    }
-
-    fn diverged(&mut self, diverged: Diverged) {
-        self.set_mode(Mode::Paused);
-        self.refuse(diverged.to_string());
-    }
-
-    /// Notes a step for the page; whether a test is due: often while the network learns fast and after a change, then a few
-    /// times an epoch.
-    fn note_step(&mut self, metrics: StepMetrics) -> bool {
-        self.steps.push(StepPoint {
-            step: metrics.step,
-            loss: metrics.loss,
-            accuracy: metrics.accuracy,
-        });
-        let since = metrics.step.saturating_sub(self.changed);
-        matches!(since, 20 | 50 | 100) || metrics.step.is_multiple_of(200)
-    }
+    // ---- The GPU
 
     /// Takes up the GPU that was opened; or why there is none.
     pub fn gpu_opened(&mut self, opened: Result<Rc<Gpu>, GpuState>) {
         match opened {
             Err(state) => {
-                self.messages.push(FromEngine::Gpu { state });
+                self.shared.messages.push(FromEngine::Gpu { state });
                 self.wants_gpu = false;
-                self.tell_backend(None);
             }
             Ok(gpu) => {
                 self.is_gpu_ready = false;
-                self.gpu = Some(SendWrapper::new(gpu.clone()));
+                self.shared.gpu = Some(SendWrapper::new(gpu.clone()));
                 self.tell_gpu(&gpu, None);
             }
         }
+        self.tell_backend(None);
     }
 
     /// Takes note that the GPU's tiles have raced, or need not.
     pub fn gpu_ready(&mut self, raced: Result<Option<TileRace>, GpuError>) {
-        match (raced, self.gpu()) {
+        match (raced, self.shared.gpu()) {
             (Ok(race), Some(gpu)) => {
                 self.is_gpu_ready = true;
                 self.tell_gpu(&gpu, race);
@@ -656,7 +536,7 @@ impl Session {
     }
 
     fn tell_gpu(&mut self, gpu: &Gpu, race: Option<TileRace>) {
-        self.messages.push(FromEngine::Gpu {
+        self.shared.messages.push(FromEngine::Gpu {
             state: GpuState::Present {
                 adapter: gpu.name(),
                 is_software: gpu.is_software(),
@@ -671,20 +551,20 @@ impl Session {
 
     /// The GPU, unless it was lost.
     pub fn gpu(&self) -> Option<Rc<Gpu>> {
-        let gpu = self.gpu.as_deref().filter(|gpu| gpu.lost().is_none());
-        gpu.cloned()
+        self.shared.gpu()
     }
 
     /// The GPU, the data and how the processor's kernels are chosen, for a comparison; or, in a sentence, why there can be none.
     pub fn begin_comparison(&mut self) -> Result<(Rc<Gpu>, Arc<DataSet>, Choice), String> {
         let gpu = self.gpu().ok_or("There is no GPU to compare on.")?;
-        let data = self.data.as_ref().ok_or("There is no data yet.")?;
+        let data = self.shared.data.clone().ok_or("There is no data yet.")?;
         self.is_comparing = true;
-        if let Some(refusal) = self.too_large_beside(&self.spec) {
+        let mut specs = self.racers.iter().map(|racer| &racer.spec);
+        if let Some(refusal) = specs.find_map(|spec| self.too_large_beside(spec)) {
             self.is_comparing = false;
             return Err(refusal);
         }
-        Ok((gpu, data.clone(), self.choice))
+        Ok((gpu, data, self.shared.choice))
     }
 
     /// Takes note that the comparison is over.
@@ -694,7 +574,8 @@ impl Session {
 
     /// Why a network does not fit the memory beside that of a comparison, if one is under way.
     fn too_large_beside(&self, spec: &NetworkSpec) -> Option<String> {
-        let is_too_large = self.is_comparing && weights(spec, self.shape()) > MAX_WEIGHTS_BESIDE;
+        let is_too_large =
+            self.is_comparing && weights(spec, self.shared.shape()) > MAX_WEIGHTS_BESIDE;
         is_too_large.then(|| {
             "There is no memory for so large a network beside the comparison of the GPU's kernels: choose a smaller one, or wait."
                 .into()
@@ -704,74 +585,123 @@ impl Session {
     fn use_gpu(&mut self, wanted: bool) -> Option<Request> {
         self.wants_gpu = wanted;
         if !wanted {
-            self.moved = None;
-            if let Some(on_gpu) = &mut self.on_gpu {
-                on_gpu.is_leaving = true;
-                self.standing.is_busy = true;
-            }
+            self.racers.iter_mut().for_each(Racer::leave_gpu);
         }
-        self.tell_backend(None);
         let is_ready = self.is_gpu_ready && self.gpu().is_some();
         (wanted && !is_ready).then_some(Request::PrepareGpu)
     }
 
-    /// Begins to make the network on the GPU where it is to train there and does not. While that takes, it trains here.
+    /// Begins to make a network on the GPU that is to train there and does not. While that takes, it trains here.
     pub fn begin_move(
         &mut self,
-    ) -> Option<impl Future<Output = Result<PreparedTrainer, GpuError>> + use<>> {
-        let is_there = self.is_moving || self.moved.is_some() || self.on_gpu.is_some();
-        if !self.wants_gpu || !self.is_gpu_ready || is_there {
+    ) -> Option<(
+        NetworkId,
+        impl Future<Output = Result<PreparedTrainer, GpuError>> + use<>,
+    )> {
+        if !self.wants_gpu || !self.is_gpu_ready {
             return None;
         }
-        let (Some(gpu), Some(trainer), Some(data)) = (self.gpu(), &self.trainer, &self.data) else {
-            return None;
-        };
-        self.is_moving = true;
-        Some(PreparedTrainer::new(gpu, trainer, &data.train))
+        let shared = &self.shared;
+        let begin = |racer: &mut Racer| Some((racer.id, racer.begin_move(shared)?));
+        self.racers.iter_mut().find_map(begin)
     }
 
-    /// Takes up what was made on the GPU, as soon as no step is under way.
-    pub fn end_move(&mut self, made: Result<PreparedTrainer, GpuError>) {
-        self.is_moving = false;
-        match made {
-            Ok(made) if self.wants_gpu => self.moved = Some(SendWrapper::new(made)),
-            Ok(_) => {}
-            Err(error) => self.give_up_gpu(error),
+    /// Takes up what was made on the GPU, as soon as no step of the network is under way.
+    pub fn end_move(&mut self, network: NetworkId, made: Result<PreparedTrainer, GpuError>) {
+        let (made, error) = match made {
+            Ok(made) => (Some(made).filter(|_| self.wants_gpu), None),
+            Err(error) => (None, Some(error)),
+        };
+        let racer = self.racers.iter_mut().find(|racer| racer.id == network);
+        if let Some(racer) = racer {
+            racer.end_move(made);
+        }
+        if let Some(error) = error {
+            self.give_up_gpu(error);
         }
     }
 
-    /// Trains on from here with what was made on the GPU, unless a step is under way here.
-    fn take_up_gpu(&mut self) {
-        let (Some(trainer), Some(data)) = (&self.trainer, &self.data) else {
-            return;
-        };
-        if trainer.is_within_step() || self.on_gpu.is_some() {
-            return;
+    /// The GPU's share of the work, to be called before every [`work`](Self::work) by the thread that opened it: what has come
+    /// from there is taken, and it is kept busy.
+    pub fn turn_to_gpu(&mut self, time: f64) -> Pace {
+        for racer in &mut self.racers {
+            racer.take_up_gpu(&self.shared);
         }
-        // What was made for other settings is of no use any more.
-        let fits = |made: &SendWrapper<PreparedTrainer>| made.fits(trainer, &data.train);
-        if let Some(made) = self.moved.take().filter(fits) {
-            self.standing = Standing {
-                step: trainer.step_count(),
-                epoch: trainer.epochs(&data.train),
-                is_busy: false,
-            };
-            self.on_gpu = Some(SendWrapper::new(OnGpu::new(made.take(), trainer)));
-            self.speed = Speed::default();
-            self.tell_backend(None);
+        let on_gpu = self.racers.iter().filter(|racer| racer.on_gpu.is_some());
+        let Some(least) = on_gpu.map(Racer::step_count).min() else {
+            return Pace::Busy;
+        };
+        let mut is_active = false;
+        for racer in &mut self.racers {
+            let may_begin = racer.step_count() <= least + LEAD_ON_GPU;
+            is_active |= racer.train_on_gpu(may_begin, time, &mut self.shared);
+        }
+        if let Some(error) = self.shared.gpu_failed.take() {
+            self.give_up_gpu(error);
+        }
+        self.use_pending_data();
+        self.end_mode();
+        let mode = self.shared.mode;
+        let is_busy = |racer: &Racer| racer.is_in_test() || racer.trains_here(mode);
+        self.tell_backend(None);
+        if is_active || self.racers.iter().any(is_busy) {
+            Pace::Busy
+        } else {
+            Pace::Waiting
+        }
+    }
+
+    /// Goes on here from what the GPU has brought back last.
+    fn give_up_gpu(&mut self, error: GpuError) {
+        self.wants_gpu = false;
+        if matches!(error, GpuError::Lost(_)) {
+            self.shared.gpu = None;
+        }
+        let racers = self.racers.iter_mut();
+        let lost: u32 = racers
+            .filter_map(|racer| racer.give_up_gpu(&mut self.shared))
+            .sum();
+        let lost = match lost {
+            0 => String::new(),
+            lost => format!("; what was learned in the last {lost} steps is gone"),
+        };
+        let message = format!("{error} Training goes on with the processor{lost}.");
+        self.tell_backend(Some(message));
+        self.use_pending_data();
+    }
+
+    /// Says what trains now where that has changed, and why where it has unasked.
+    fn tell_backend(&mut self, message: Option<String>) {
+        let on_gpu = self.racers.iter().any(|racer| racer.on_gpu.is_some());
+        let backend = (self.wants_gpu, on_gpu);
+        if message.is_some() || self.told_backend != backend {
+            self.told_backend = backend;
+            self.shared.messages.push(FromEngine::Backend {
+                wants_gpu: self.wants_gpu,
+                on_gpu,
+                message,
+            });
         }
     }
 
     /// Steps of which all that was learned is here.
     #[cfg(test)]
     pub fn trained_steps(&self) -> u32 {
-        self.trainer.as_ref().map_or(0, Trainer::step_count)
+        let trainers = self
+            .racers
+            .iter()
+            .filter_map(|racer| racer.trainer.as_ref());
+        trainers.map(Trainer::step_count).min().unwrap_or(0)
     }
 
     /// Lets the next step diverge: the last layer's gammas are near the end of float32.
     #[cfg(test)]
     pub fn spoil(&mut self) {
-        if let Some(trainer) = &mut self.trainer {
+        let trainers = self
+            .racers
+            .iter_mut()
+            .filter_map(|racer| racer.trainer.as_mut());
+        for trainer in trainers {
             trainer.take_up(trainer.progress(), |layer, state| {
                 if layer == 1 {
                     state.gamma[0].fill(3e38);
@@ -780,219 +710,64 @@ impl Session {
         }
     }
 
-    /// The GPU's share of the work, to be called before every [`work`](Self::work) by the thread that opened it: what has come
-    /// from there is taken, and it is kept busy.
-    pub fn turn_to_gpu(&mut self, time: f64) -> Pace {
-        self.take_up_gpu();
-        if self.on_gpu.is_none() || self.train_on_gpu(time) || self.evaluation.is_some() {
-            return Pace::Busy;
-        }
-        Pace::Waiting
-    }
+    // ---- Memory
 
-    /// Hears of the GPU and keeps it busy; whether there was anything to do.
-    fn train_on_gpu(&mut self, time: f64) -> bool {
-        let (Some(on_gpu), Some(trainer), Some(data)) =
-            (&mut self.on_gpu, &mut self.trainer, &self.data)
-        else {
-            return false;
-        };
-        let news = match on_gpu.hear(trainer, time) {
-            Ok(news) => news,
-            Err(TrainingError::Gpu(error)) => {
-                self.give_up_gpu(error);
-                return true;
-            }
-            Err(TrainingError::Diverged(diverged)) => {
-                // What was learned up to there is brought back.
-                on_gpu.is_leaving = true;
-                self.standing.is_busy = true;
-                self.diverged(diverged);
-                return true;
-            }
-        };
-        let mut is_active = !news.metrics.is_empty() || news.has_learned;
-        let is_over = on_gpu.is_leaving && !on_gpu.is_busy() && !on_gpu.is_ahead_of(trainer);
-        let mut is_one_step_over = false;
-        match self.mode {
-            _ if on_gpu.is_leaving => {}
-            Mode::Paused => {}
-            Mode::OneStep => is_one_step_over = on_gpu.single_step(&data.train, time),
-            Mode::Training => is_active |= on_gpu.begin_steps(&data.train, time),
-        }
-        let is_last = on_gpu.is_leaving || self.mode != Mode::Training;
-        on_gpu.bring_back(trainer, is_last, time);
-        let is_over_in_pause = self.mode == Mode::Paused
-            && on_gpu.steps_over() == on_gpu.step_count()
-            && self.standing.step != on_gpu.step_count();
-        let epoch = on_gpu.epochs(&data.train);
-        self.test_is_due |= epoch.floor() > self.standing.epoch.floor();
-        self.standing = Standing {
-            step: on_gpu.steps_over(),
-            epoch,
-            is_busy: on_gpu.is_leaving || on_gpu.is_busy() || on_gpu.is_ahead_of(trainer),
-        };
-        let images: usize = news.metrics.iter().map(|metrics| metrics.images).sum();
-        self.speed.count(images, news.milliseconds);
-        for metrics in news.metrics {
-            self.test_is_due |= self.note_step(metrics);
-        }
-        if is_one_step_over {
-            self.set_mode(Mode::Paused);
-        } else if is_over_in_pause {
-            // The last steps that were under way.
-            self.tell_steps();
-            self.tell_state();
-        }
-        // A test under way is not given up for another: it would never end where steps are fast.
-        let may_test = news.has_learned && self.evaluation.is_none();
-        if may_test && std::mem::take(&mut self.test_is_due) {
-            self.begin_evaluation();
-        }
-        if is_over {
-            self.on_gpu = None;
-            self.speed = Speed::default();
-            self.tell_backend(None);
-            self.apply_pending();
-            is_active = true;
-        }
-        is_active
-    }
-
-    /// Goes on here from what the GPU has brought back last.
-    fn give_up_gpu(&mut self, error: GpuError) {
-        self.wants_gpu = false;
-        self.moved = None;
-        let before = self.on_gpu.take().map(|on_gpu| on_gpu.step_count());
-        if matches!(error, GpuError::Lost(_)) {
-            self.gpu = None;
-        }
-        self.tell_steps();
-        let step = self.step_count();
-        let from = match before {
-            Some(before) if before > step => format!(
-                " Training goes on with the processor, from step {step}; what was learned in {} steps since is gone.",
-                before - step
-            ),
-            _ => " Training goes on with the processor.".into(),
-        };
-        self.speed = Speed::default();
-        self.tell_backend(Some(format!("{error}{from}")));
-        self.tell_state();
-        self.apply_pending();
-    }
-
-    /// Says what trains now, and why that has changed unasked.
-    fn tell_backend(&mut self, message: Option<String>) {
-        self.messages.push(FromEngine::Backend {
-            wants_gpu: self.wants_gpu,
-            on_gpu: self.on_gpu.is_some(),
-            message,
-        });
-    }
-
-    fn begin_evaluation(&mut self) {
-        let Some(trainer) = &self.trainer else { return };
-        self.evaluation = Some(RunningEvaluation {
-            network: trainer.freeze(),
-            weights: trainer.weight_count(),
-            sum: Evaluation::default(),
-            step: trainer.step_count(),
-            epoch: self.epoch(),
-        });
-    }
-
-    fn evaluate_piece(&mut self) {
-        let (Some(running), Some(data)) = (&mut self.evaluation, &self.data) else {
-            return;
-        };
-        let (first, all) = (running.sum.images, data.test.len());
-        let length = (EVALUATION_MACS / running.weights).clamp(1, 100);
-        let piece = running
-            .network
-            .evaluate(&data.test, first..all.min(first + length));
-        running.sum = running.sum + piece;
-        if running.sum.images < all {
-            return;
-        }
-        self.tell_steps();
-        let Some(RunningEvaluation {
-            sum, step, epoch, ..
-        }) = self.evaluation.take()
-        else {
-            return;
-        };
-        self.messages.push(FromEngine::Evaluated {
-            step,
-            epoch,
-            loss: sum.loss(),
-            accuracy: sum.accuracy(),
-        });
-        let small = |trainer: &&Trainer| {
-            trainer.weight_count() <= CHECKPOINT_WEIGHTS && !trainer.is_within_step()
-        };
-        if let Some(trainer) = self.trainer.as_ref().filter(small) {
-            let checkpoint = trainer.checkpoint();
-            self.messages.push(FromEngine::Checkpoint { checkpoint });
-        }
-    }
-
-    /// Brings the answers up to the network where they are behind it for long enough, or it learns no more.
-    fn refresh_answers(&mut self, time: f64) {
-        let (Some(trainer), Some(data)) = (&self.trainer, &self.data) else {
-            return;
-        };
-        let in_time = self.answers.network.is_some()
-            && self.trains()
-            && time - self.answers.frozen < ANSWER_INTERVAL;
-        if trainer.is_within_step() || !self.is_behind(trainer) || in_time {
-            return;
-        }
-        let network = trainer.freeze();
-        let shown = STRIP_LENGTH.min(data.test.len());
-        let logits = network.logits(data.test.pixels_of(0..shown));
-        let digits = logits.chunks_exact(network.classes()).enumerate();
-        self.messages.push(FromEngine::TestStrip {
-            width: data.test.width as u32,
-            height: data.test.height as u32,
-            digits: digits
-                .map(|(image, logits)| TestDigit {
-                    pixels: ByteBuf::from(data.test.pixels_of(image..image + 1)),
-                    label: data.test.labels[image],
-                    answer: argmax(logits) as u8,
-                })
-                .collect(),
-        });
-        self.answers = Answers {
-            network: Some(network),
-            step: trainer.step_count(),
-            frozen: time,
-        };
-        self.answer_drawing();
-    }
-
-    /// Answers what is on the pad, where there is something and there is a network.
-    fn answer_drawing(&mut self) {
-        let (Some(pixels), Some(network)) = (&self.drawing, &self.answers.network) else {
-            return;
-        };
-        // A network for images of another size cannot read the pad, and one that has learned nothing only seems to.
-        let reads = self.answers.step > 0 && network.inputs() == pixels.len();
-        let answer = reads.then(|| {
-            let logits = network.logits(pixels);
-            DrawnAnswer {
-                pixels: ByteBuf::from(pixels.as_slice()),
-                answer: argmax(&logits) as u8,
-                shares: softmax(&logits),
-            }
-        });
-        self.messages.push(FromEngine::Answer { answer });
+    /// Why the networks, one of them of another spec or a new one, do not fit the engine's memory, if they do not.
+    fn too_large(
+        &self,
+        changed: Option<(NetworkId, &NetworkSpec)>,
+        choice: Choice,
+    ) -> Option<String> {
+        let others = self.racers.iter();
+        let others = others.filter(|racer| changed.is_none_or(|(network, _)| network != racer.id));
+        let specs = others.map(|racer| &racer.spec);
+        let specs = specs.chain(changed.map(|(_, spec)| spec));
+        let shape = self.shared.shape();
+        let shares = specs.map(|spec| (weights(spec, shape), most_weights(spec, choice)));
+        let shares: Vec<(usize, usize)> = shares.collect();
+        let taken: f64 = shares
+            .iter()
+            .map(|(weights, most)| *weights as f64 / *most as f64)
+            .sum();
+        (taken > 1.0).then(|| {
+            let all: usize = shares.iter().map(|(weights, _)| weights).sum();
+            let most = all as f64 / taken;
+            let what = if shares.len() == 1 {
+                "A network"
+            } else {
+                "Networks"
+            };
+            let how = match choice.forced {
+                Some(Method::Multiply) => "with 16-bit multiplication: choose another kernel",
+                _ => "at these bit widths",
+            };
+            format!(
+                "{what} of {} million weights do not fit the memory of a tab; {} million do {how}.",
+                all / 1_000_000,
+                most as usize / 1_000_000,
+            )
+        })
     }
 }
 
-/// Pixels of an image, and the number of classes.
-fn shape_of(data: &DataSet) -> (usize, usize) {
-    (data.test.image_size(), data.classes.len())
+/// Whether images are drawn by the program, perhaps with a visitor's drawings among them.
+fn are_procedural(data: &Arc<DataSet>) -> bool {
+    match &data.train {
+        TrainingData::Procedural(_) => true,
+        TrainingData::Mixed(data, _) => matches!(**data, TrainingData::Procedural(_)),
+        _ => false,
+    }
+}
+
+/// Whether a visitor's drawings are all there is.
+fn are_drawings(data: &Arc<DataSet>) -> bool {
+    matches!(data.train, TrainingData::Drawings(_))
+}
+
+/// The network whose turn it is on the processor: the one in the middle of a step, else the one that is behind.
+fn next_to_train(racers: &mut [Racer], mode: Mode) -> Option<&mut Racer> {
+    let trains = racers.iter_mut().filter(|racer| racer.trains_here(mode));
+    trains.min_by_key(|racer| (!racer.is_within_step(), racer.step_count()))
 }
 
 fn weights(spec: &NetworkSpec, (inputs, classes): (usize, usize)) -> usize {
@@ -1000,27 +775,15 @@ fn weights(spec: &NetworkSpec, (inputs, classes): (usize, usize)) -> usize {
     shapes.iter().map(|(inputs, units)| inputs * units).sum()
 }
 
-/// Why a network of `spec` for images and classes of `shape` does not fit the engine's memory, if it does not.
-fn too_large(spec: &NetworkSpec, shape: (usize, usize), choice: Choice) -> Option<String> {
-    let weights = weights(spec, shape);
+/// The most weights of a network of `spec` that fit the engine's memory.
+fn most_weights(spec: &NetworkSpec, choice: Choice) -> usize {
     let encodings = (spec.activations().encoding(), spec.weights().encoding());
-    let most = match ProductKind::of(choice, encodings.0, encodings.1) {
+    match ProductKind::of(choice, encodings.0, encodings.1) {
         ProductKind::Integer(Method::Popcount | Method::Lookup | Method::MultiplyBytes) => {
             MAX_WEIGHTS
         }
         _ => MAX_WIDE_WEIGHTS,
-    };
-    (weights > most).then(|| {
-        let weights = weights / 1_000_000;
-        let most = most / 1_000_000;
-        let how = match choice.forced {
-            Some(Method::Multiply) => "with 16-bit multiplication: choose another kernel",
-            _ => "at these bit widths",
-        };
-        format!(
-            "A network of {weights} million weights does not fit the memory of a tab; {most} million do {how}."
-        )
-    })
+    }
 }
 
 #[cfg(test)]
@@ -1035,11 +798,22 @@ mod tests {
             hidden: vec![32],
             ..NetworkSpec::default()
         };
-        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::Configure { network: 0, spec });
         session.receive(ToEngine::UseData {
             source: DataSource::Procedural,
         });
         session
+    }
+
+    fn trainer(session: &Session) -> &Trainer {
+        session.racers[0].trainer.as_ref().unwrap()
+    }
+
+    impl Session {
+        /// A part of a step of the first network.
+        fn part(&mut self) {
+            self.racers[0].train_part(&mut self.shared, &tick);
+        }
     }
 
     thread_local! {
@@ -1100,7 +874,7 @@ mod tests {
     fn training_that_diverges_pauses_and_says_so() {
         let mut session = session();
         // The last layer's gammas near the end of float32, where no step leads: patched into a checkpoint.
-        let mut checkpoint = session.trainer.as_ref().unwrap().checkpoint();
+        let mut checkpoint = trainer(&session).checkpoint();
         let ones: Vec<u8> = [10]
             .into_iter()
             .chain(1f32.to_le_bytes().repeat(10))
@@ -1111,7 +885,10 @@ mod tests {
             .unwrap()
             + 1;
         checkpoint[gamma..gamma + 40].copy_from_slice(&3e38f32.to_le_bytes().repeat(10));
-        session.receive(ToEngine::Restore { checkpoint });
+        session.receive(ToEngine::Restore {
+            network: 0,
+            checkpoint,
+        });
         session.receive(ToEngine::Train);
         let messages = work(&mut session, 20);
         assert!(losses(&messages).is_empty());
@@ -1126,7 +903,7 @@ mod tests {
                 }
             )
         };
-        assert!(messages.iter().any(paused) && !session.trains());
+        assert!(messages.iter().any(paused) && !session.has_work());
         // A reset begins anew.
         session.receive(ToEngine::Reset);
         session.receive(ToEngine::Train);
@@ -1137,8 +914,8 @@ mod tests {
     fn within_a_step() -> Session {
         let mut session = session();
         session.receive(ToEngine::Train);
-        while !session.trainer.as_ref().unwrap().is_within_step() {
-            session.train_part();
+        while !trainer(&session).is_within_step() {
+            session.part();
         }
         session
     }
@@ -1149,11 +926,14 @@ mod tests {
         session.receive(ToEngine::Pause);
         let spec = NetworkSpec {
             weight_bits: Bits::new(4).unwrap(),
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
-        session.receive(ToEngine::Configure { spec: spec.clone() });
+        session.receive(ToEngine::Configure {
+            network: 0,
+            spec: spec.clone(),
+        });
         assert_eq!(losses(&work(&mut session, 20)).len(), 1);
-        assert_eq!(*session.trainer.as_ref().unwrap().spec(), spec);
+        assert_eq!(*trainer(&session).spec(), spec);
         assert!(!session.has_work());
     }
 
@@ -1165,24 +945,24 @@ mod tests {
         session.receive(ToEngine::Pause);
         let messages = work(&mut session, 20);
         assert_eq!(losses(&messages).len(), 1);
-        assert_eq!(session.data.as_ref().unwrap().test.len(), 50);
+        assert_eq!(session.shared.data.as_ref().unwrap().test.len(), 50);
         // A reset does not wait, and does not lose it either.
         let mut session = within_a_step();
         session.loaded(Ok(DataSet::procedural(9, 50)));
         session.receive(ToEngine::Reset);
-        assert_eq!(session.data.as_ref().unwrap().test.len(), 50);
+        assert_eq!(session.shared.data.as_ref().unwrap().test.len(), 50);
     }
 
     #[test]
     fn another_seed_draws_other_digits() {
         let mut session = session();
-        let before = session.data.as_ref().unwrap().test.clone();
+        let before = session.shared.data.as_ref().unwrap().test.clone();
         let spec = NetworkSpec {
             seed: 7,
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
-        session.receive(ToEngine::Configure { spec });
-        let after = &session.data.as_ref().unwrap().test;
+        session.receive(ToEngine::Configure { network: 0, spec });
+        let after = &session.shared.data.as_ref().unwrap().test;
         assert_ne!(before, *after);
         assert_eq!(*after, DataSet::procedural(7, PROCEDURAL_TEST_IMAGES).test);
     }
@@ -1213,15 +993,15 @@ mod tests {
         let spec = NetworkSpec {
             weight_bits: Bits::new(4).unwrap(),
             activation_bits: Bits::FLOAT,
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
-        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::Configure { network: 0, spec });
         let mut after = losses(&work(&mut session, 100));
         session.receive(ToEngine::Pause);
         after.extend(losses(&session.take_messages()));
         assert!(before.len() > 20 && !after.is_empty());
         assert!(after[after.len() - 1] < before[0] / 2.0);
-        let step = session.trainer.as_ref().unwrap().step_count() as usize;
+        let step = trainer(&session).step_count() as usize;
         assert_eq!(step, before.len() + after.len());
     }
 
@@ -1255,10 +1035,10 @@ mod tests {
         // A network of another shape has a race of its own.
         let spec = NetworkSpec {
             hidden: vec![48],
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
         session.take_messages();
-        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::Configure { network: 0, spec });
         session.receive(ToEngine::Train);
         let begun = CLOCK.get();
         while CLOCK.get() < begun + 10_100.0 {
@@ -1284,9 +1064,9 @@ mod tests {
         let mut session = session();
         let spec = NetworkSpec {
             hidden: vec![4096, 4096],
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
-        session.spec = spec;
+        session.racers[0].spec = spec;
         session.receive(ToEngine::ForceKernel {
             method: Some(Method::Multiply),
         });
@@ -1295,7 +1075,7 @@ mod tests {
             message,
             FromEngine::KernelRefused { message } if message.contains("does not fit")
         )));
-        assert_eq!(session.choice.forced, None);
+        assert_eq!(session.shared.choice.forced, None);
     }
 
     #[test]
@@ -1304,17 +1084,17 @@ mod tests {
         session.receive(ToEngine::Train);
         let spec = NetworkSpec {
             learning_rate: f32::NAN,
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
-        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::Configure { network: 0, spec });
         let messages = work(&mut session, 20);
         assert_eq!(refusals(&messages).len(), 1);
         assert!(!losses(&messages).is_empty());
         let spec = NetworkSpec {
             hidden: vec![8192; 4],
-            ..session.spec.clone()
+            ..session.racers[0].spec.clone()
         };
-        session.receive(ToEngine::Configure { spec });
+        session.receive(ToEngine::Configure { network: 0, spec });
         assert!(refusals(&work(&mut session, 1))[0].contains("does not fit"));
     }
 
@@ -1333,13 +1113,13 @@ mod tests {
         let mut session = session();
         session.receive(ToEngine::Step);
         work(&mut session, 20);
-        let stroke = vec![(0.2, 0.2), (0.8, 0.2), (0.4, 0.9)];
+        let stroke = vec![(0.2, 0.2, 1.0), (0.8, 0.2, 1.0), (0.4, 0.9, 1.0)];
         session.receive(ToEngine::Draw {
             strokes: vec![stroke],
         });
         let answered = |messages: &[FromEngine]| {
             messages.iter().find_map(|message| match message {
-                FromEngine::Answer { answer } => Some(
+                FromEngine::Answer { answer, .. } => Some(
                     answer
                         .as_ref()
                         .map(|answer| answer.shares.iter().sum::<f32>()),
@@ -1359,14 +1139,15 @@ mod tests {
         first.receive(ToEngine::Train);
         let messages = work(&mut first, 300);
         let checkpoint = messages.iter().find_map(|message| match message {
-            FromEngine::Checkpoint { checkpoint } => Some(checkpoint.clone()),
+            FromEngine::Checkpoint { checkpoint, .. } => Some(checkpoint.clone()),
             _ => None,
         });
         let mut second = session();
         second.receive(ToEngine::Restore {
+            network: 0,
             checkpoint: checkpoint.unwrap(),
         });
-        let from = second.trainer.as_ref().unwrap().step_count() as usize;
+        let from = trainer(&second).step_count() as usize;
         second.receive(ToEngine::Train);
         let (first, second) = (losses(&messages), losses(&work(&mut second, 200)));
         let both = second.len().min(first.len() - from);
@@ -1374,6 +1155,7 @@ mod tests {
         assert_eq!(first[from..from + both], second[..both]);
         let mut third = session();
         third.receive(ToEngine::Restore {
+            network: 0,
             checkpoint: vec![1, 2, 3],
         });
         assert!(refusals(&third.take_messages())[0].contains("not a checkpoint"));

@@ -2,8 +2,10 @@
 //! Each travels as one structured-clone object with a `type` field; bytes travel as `Uint8Array`.
 
 pub use qnn_core::cost;
+pub use qnn_core::data::{Drawing, Point, Stroke};
 pub use qnn_core::kernels::{Choice, Method};
 pub use qnn_core::layers::ProductKind;
+pub use qnn_core::link;
 pub use qnn_core::measure::{
     GpuReport, ProductKernel, Subject, Summary, TrainingSpeed, Trial, TrialReport,
 };
@@ -15,28 +17,51 @@ use serde_bytes::ByteBuf;
 use spec::NetworkSpec;
 use tune::Tuning;
 
+/// Networks that train side by side, at most.
+pub const MAX_NETWORKS: usize = 5;
+
+/// Which network of the race; the page gives the numbers.
+pub type NetworkId = u32;
+
 /// What the page asks of the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum ToEngine {
-    /// Sets the spec. Where its hidden layers and seed are those of the present network, what was learned stays
-    /// and training goes on under the new settings; else a new network is made.
-    Configure { spec: NetworkSpec },
-    /// Trains until `Pause`.
+    /// Sets the spec of a network, or adds one. Where the hidden layers and the seed are those that it has, what was
+    /// learned stays and training goes on under the new settings; else a new network is made.
+    Configure {
+        #[serde(default)]
+        network: NetworkId,
+        spec: NetworkSpec,
+    },
+    /// Takes a network out of the race.
+    Remove { network: NetworkId },
+    /// Trains all networks until `Pause`, on the same batches: the one that is behind comes next.
     Train,
-    /// Stops after the step under way.
+    /// Stops after the steps under way.
     Pause,
-    /// Trains one step, then pauses.
+    /// Trains those that are behind one step, which is all of them where they are level, then pauses.
     Step,
-    /// Forgets what was learned: a new network of the present spec.
+    /// Forgets what was learned: new networks of the present specs.
     Reset,
+    /// What the visitor looks at: sent now, and again as the network learns.
+    Look {
+        #[serde(default)]
+        network: NetworkId,
+        view: View,
+    },
     /// Loads data and goes on with it; the present data stays until the new is whole.
     UseData { source: DataSource },
-    /// What the visitor has drawn: pen strokes of (x, y) points, the pad being the unit square with y
-    /// pointing down. Answered by `Answer`, again and again while the network learns, until it changes.
-    Draw { strokes: Vec<Vec<(f32, f32)>> },
-    /// Goes on from a `Checkpoint` of an engine that died.
+    /// What the visitor has drawn: pen strokes of points (x, y, width of the pen), the pad being the unit square with y
+    /// pointing down, 1 the usual width. Answered by `Answer`, again and again while the network learns, until it changes.
+    Draw { strokes: Vec<Stroke> },
+    /// The visitor's own drawings: they come among the training images from now on, or are all there is where the data are
+    /// `Drawings`. New classes begin new networks.
+    UseDrawings { drawings: Vec<Drawing> },
+    /// Goes on from a `Checkpoint`, in a network that there is or in a new one.
     Restore {
+        #[serde(default)]
+        network: NetworkId,
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
@@ -56,6 +81,21 @@ pub enum ToEngine {
     Measure { subject: Subject, milliseconds: f64 },
 }
 
+/// What there is to see of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum View {
+    /// Test images and their answers: `TestStrip`.
+    #[default]
+    Digits,
+    /// A unit of a layer, both counted from 0: `Bits`.
+    Bits { layer: u32, unit: u32 },
+    /// The images that were read wrongly with the most confidence, or those of one class that got one answer: `Mistakes`.
+    Mistakes { cell: Option<(u8, u8)> },
+    /// None of these.
+    Nothing,
+}
+
 /// Where images come from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all_fields = "camelCase")]
@@ -64,6 +104,8 @@ pub enum DataSource {
     Procedural,
     /// The four MNIST files: beside the page, else from a public mirror.
     Mnist,
+    /// The visitor's drawings alone, those of `UseDrawings`.
+    Drawings,
     /// IDX files that the visitor dropped, gzipped or not, in any order.
     Files { files: Vec<NamedFile> },
 }
@@ -97,9 +139,13 @@ pub enum FromEngine {
     /// Something asked for could not be done, and all is as it was before; or training diverged, and has paused. A
     /// sentence or two for the visitor.
     Refused { message: String },
-    /// The settings asked for make no sense or too large a network, and those of `spec` stay in force. A sentence for the
-    /// visitor.
-    SpecRefused { message: String, spec: NetworkSpec },
+    /// The settings asked for make no sense or too large a network, and those of `spec` stay in force, if there is such a
+    /// network. A sentence for the visitor.
+    SpecRefused {
+        network: NetworkId,
+        message: String,
+        spec: Option<NetworkSpec>,
+    },
     /// The kernel asked for needs more memory than there is, and the others stay in use. A sentence for the visitor.
     KernelRefused { message: String },
     /// What GPU there is; sent once it is known, and when that changes.
@@ -120,37 +166,64 @@ pub enum FromEngine {
     },
     /// A network stands at `step`: new (0), restored, or paused.
     State {
+        network: NetworkId,
         training: bool,
         step: u32,
         epoch: f32,
     },
     /// Steps trained since the last such message; at most one message a frame.
     Progress {
+        network: NetworkId,
         steps: Vec<StepPoint>,
         /// Epochs trained, with the fraction of the present one.
         epoch: f32,
-        /// Images trained a second over the last second or so, evaluation not counted.
+        /// Images that this network alone trains a second, over its last second or so, tests not counted.
         images_per_second: f32,
+        /// Seconds that its training has taken so far, tests not counted.
+        seconds: f32,
     },
     /// The whole test set was answered.
     Evaluated {
+        network: NetworkId,
         step: u32,
         epoch: f32,
         loss: f32,
         /// Share answered rightly, 0 to 1.
         accuracy: f32,
+        /// Seconds of training up to there.
+        seconds: f32,
+        /// Images of each class and answer, `[class, answer]`.
+        confusion: Vec<u32>,
     },
-    /// A few test images with the present network's answers.
+    /// A few test images with a network's answers.
     TestStrip {
+        network: NetworkId,
         width: u32,
         height: u32,
         digits: Vec<TestDigit>,
     },
-    /// The present network's answer to what was drawn; `None` for an empty pad.
-    Answer { answer: Option<DrawnAnswer> },
-    /// All that is needed to go on after an engine's death; sent after every evaluation, but for networks of over
-    /// four million weights.
+    /// Images that a network read wrongly at its last test, or those of a cell.
+    Mistakes {
+        network: NetworkId,
+        cell: Option<(u8, u8)>,
+        width: u32,
+        height: u32,
+        digits: Vec<TestDigit>,
+    },
+    /// What a unit of a network is made of, and its layer.
+    Bits {
+        network: NetworkId,
+        bits: Box<UnitBits>,
+    },
+    /// A network's answer to what was drawn; `None` for an empty pad.
+    Answer {
+        network: NetworkId,
+        answer: Option<DrawnAnswer>,
+    },
+    /// All that is needed to go on with a network, in this engine or another; sent after every evaluation, but for networks
+    /// of over four million weights.
     Checkpoint {
+        network: NetworkId,
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
@@ -198,13 +271,17 @@ pub struct GpuSpeeds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataSummary {
-    /// "procedural digits", "MNIST" (its checksums agree), "Fashion-MNIST" or "your files".
+    /// "procedural digits", "MNIST" (its checksums agree), "Fashion-MNIST", "your files" or "your drawings".
     pub name: String,
     /// Training images; `None` where they are endless.
     pub train_images: Option<u32>,
     pub test_images: u32,
     pub width: u32,
     pub height: u32,
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    /// The visitor's drawings among the training images.
+    pub drawings: u32,
 }
 
 /// One training step.
@@ -224,6 +301,59 @@ pub struct TestDigit {
     pub pixels: ByteBuf,
     pub label: u8,
     pub answer: u8,
+    /// The share, 0 to 1, that the network gives its answer.
+    pub share: f32,
+}
+
+/// A unit of a layer, and what there is to say of the layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitBits {
+    pub step: u32,
+    pub layer: u32,
+    pub unit: u32,
+    /// Units of every layer.
+    pub units: Vec<u32>,
+    /// The unit's latent weights, `[inputs]`, and what they are quantized to.
+    pub latent: Vec<f32>,
+    pub weights: Vec<f32>,
+    /// Whose sign changed in the last step, of this unit by their numbers, and how many in each layer.
+    pub flipped: Vec<u32>,
+    pub flips: Vec<u32>,
+    /// Weights of each layer.
+    pub layer_weights: Vec<u32>,
+    /// The layer's latent weights in bins of equal width from -1 to 1, and how many are at the clip, -1 or 1.
+    pub histogram: Vec<u32>,
+    pub clipped: u32,
+    /// Different words of so many neighbouring weights' signs in the layer, and words in all.
+    pub words: Vec<DistinctWords>,
+    /// What the network makes of the drawing, or of the first test image: the activations of each hidden layer, and the
+    /// logits.
+    pub activations: Vec<Vec<f32>>,
+    /// Whether that image is the drawing.
+    pub of_drawing: bool,
+    /// The inputs of the unit, `[inputs]`: the pixels from 0 to 1, or the layer below's activations.
+    pub inputs: Vec<f32>,
+    /// Where the unit's sums become +1, where its activations are signs of sums of integers.
+    pub threshold: Option<SumThreshold>,
+}
+
+/// How often the signs of neighbouring weights repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DistinctWords {
+    pub bits: u32,
+    pub distinct: u32,
+    pub words: u32,
+}
+
+/// The smallest sum with the sign `above`; smaller ones have the other.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SumThreshold {
+    pub sum: i32,
+    pub least: i32,
+    pub above: i32,
 }
 
 /// The answer to a drawing.

@@ -1,44 +1,47 @@
 //! The state of the page and what becomes of every message, from the visitor and from the engine.
 //! What the engine does is wanted here and done there; what is wanted outlives an engine.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::Interval;
-use js_sys::{Reflect, Uint8Array};
+use js_sys::Uint8Array;
 use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
-use qnn_protocol::{DataSource, DataSummary, DrawnAnswer, FromEngine, Method, NamedFile, ToEngine};
+use qnn_protocol::{
+    DataSource, DataSummary, Drawing, FromEngine, Method, NamedFile, NetworkId, TestDigit,
+    ToEngine, UnitBits, View,
+};
 use serde_bytes::ByteBuf;
-use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{DragEvent, File, FileList};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{DragEvent, FileList};
 use yew::prelude::*;
 
-use crate::answer::Answer;
-use crate::chart::Chart;
-use crate::controls::{
-    BitSlider, DataChoice, DataOption, Field, Form, RunControls, Settings, starts_anew,
-};
-use crate::draw_pad::{DrawPad, Strokes};
-use crate::engine::{Checkpoint, Engine, Report, Said};
-use crate::figures::{Figures, Run, WeightSize};
+use crate::address::Address;
+use crate::chart::{self, Across, Trace};
+use crate::controls::{DataOption, Field, starts_anew};
+use crate::draw_pad::Strokes;
+use crate::engine::{Engine, Report, Said};
 use crate::format;
-use crate::gpu::{Gpu, YourGpu};
-use crate::history::{Evaluation, History};
-use crate::kernels::{EngineKernels, Kernels};
-use crate::test_strip::{Strip, TestStrip};
+use crate::gpu::Gpu;
+use crate::history::Evaluation;
+use crate::kept::{self, Kept};
+use crate::kernels::EngineKernels;
+use crate::language::{self, text};
+use crate::race::{Race, followed};
+use crate::share::File;
+use crate::tabs::Tab;
+use crate::take;
+use crate::test_strip::Strip;
 
 /// An engine that dies so often without a step between is not started again by itself.
 const MOST_FRUITLESS_STARTS: u32 = 3;
 /// An engine that trains and has said nothing for so long hangs.
 const MILLISECONDS_OF_SILENCE: f64 = 30_000.0;
+/// The race is kept no more often than this.
+const MILLISECONDS_BETWEEN_KEEPING: f64 = 8_000.0;
 /// Test accuracies are read out no more often than this.
 const MILLISECONDS_BETWEEN_ANNOUNCEMENTS: f64 = 10_000.0;
-/// Evaluations listed in the table, the last ones.
-const TABLE_ROWS: usize = 50;
-/// Pixels of an image before the data is known.
-const USUAL_PIXELS: usize = 28 * 28;
 
 /// Everything that happens on the page.
 pub enum Message {
@@ -49,16 +52,39 @@ pub enum Message {
     ToggleTraining,
     Step,
     Reset,
+    ChooseNetwork(NetworkId),
+    AddNetwork,
+    RemoveNetwork(NetworkId),
+    /// Whether settings are changed for all networks.
+    ForAll(bool),
+    ChooseAcross(Across),
+    ChooseTab(Tab),
+    /// A layer and a unit, to look at their bits.
+    LookAtUnit(u32, u32),
+    /// Images of a class that got an answer; or all that were read wrongly.
+    LookAtCell(Option<(u8, u8)>),
+    /// Whether the panel to share is open.
+    Share(bool),
+    Take(File),
+    /// A race of an earlier visit was found; or why it could not be read.
+    FoundKept(Result<Kept, AttrValue>),
+    Resume,
+    Discard,
+    CannotKeep(AttrValue),
+    ChooseLanguage(String),
     Choose(Box<dyn FnOnce(&mut NetworkSpec)>),
     ChoosePreset(Option<&'static Preset>),
     Type(Field, String),
     Commit,
     ChooseData(DataOption),
-    ReadFiles(Vec<File>),
+    ReadFiles(Vec<web_sys::File>),
     UseFiles(Vec<NamedFile>),
     CannotReadFile(String),
     Drag(bool),
     Draw(Strokes),
+    /// The drawing on the pad is of this class.
+    Teach(String),
+    ForgetDrawings,
     ForceKernel(Option<Method>),
     UseGpu(bool),
     CompareGpu,
@@ -74,60 +100,74 @@ impl Message {
 }
 
 pub struct App {
-    dispatch: Callback<Message>,
-    on_weight_bits: Callback<Bits>,
-    on_activation_bits: Callback<Bits>,
-    on_gradient_bits: Callback<Bits>,
-    on_drawing: Callback<Strokes>,
+    pub(crate) dispatch: Callback<Message>,
+    pub(crate) on_weight_bits: Callback<Bits>,
+    pub(crate) on_activation_bits: Callback<Bits>,
+    pub(crate) on_gradient_bits: Callback<Bits>,
+    pub(crate) on_drawing: Callback<Strokes>,
     on_report: Callback<Report>,
-    _drag_listeners: Vec<EventListener>,
+    _listeners: Vec<EventListener>,
 
-    engine: Option<Engine>,
+    pub(crate) engine: Option<Engine>,
     /// Threads of the engine; `None` until it is ready.
-    threads: Option<u32>,
+    pub(crate) threads: Option<u32>,
     /// Engines started since the last one that trained a step.
     fruitless_starts: u32,
-    checkpoint: Option<Checkpoint>,
-    /// Whether the engine was told to restore the checkpoint and has not done so yet.
-    restoring: bool,
     /// Whether the engine said that it trains.
     engine_trains: bool,
     /// When the engine last said something.
     heard_at: f64,
     _watch: Interval,
 
-    /// Known after the first race.
-    kernels: Option<EngineKernels>,
-    gpu: Gpu,
+    /// Known after the first race of kernels.
+    pub(crate) kernels: Option<EngineKernels>,
+    pub(crate) gpu: Gpu,
     /// Whether training is to go on when the comparison of the GPU's kernels is over.
     resumes: bool,
-    form: Form,
+    pub(crate) race: Race,
+    /// Whether settings are changed for all networks.
+    pub(crate) for_all: bool,
     /// Whether training is wanted.
-    training: bool,
+    pub(crate) training: bool,
     /// The source of the data in use.
     source: DataSource,
     /// The source that was asked for and is not in use yet.
     source_to_come: Option<DataSource>,
-    strokes: Strokes,
+    pub(crate) strokes: Strokes,
     /// Whether something was drawn since the last answer.
     drawn: bool,
+    /// What the visitor has taught.
+    pub(crate) drawings: Vec<Drawing>,
 
-    data: Option<DataSummary>,
-    loading: Option<(AttrValue, f32)>,
-    history: Rc<RefCell<History>>,
-    history_revision: u32,
-    run: Run,
+    pub(crate) data: Option<DataSummary>,
+    pub(crate) loading: Option<(AttrValue, f32)>,
+    /// Counts what changes the chart.
+    pub(crate) revision: u32,
+    pub(crate) across: Across,
     stepped_once: bool,
-    strip: Option<Rc<Strip>>,
-    answer: Option<DrawnAnswer>,
+    pub(crate) tab: Tab,
+    /// The layer and the unit whose bits are looked at, and the cell of the confusion matrix.
+    pub(crate) unit: (u32, u32),
+    pub(crate) cell: Option<(u8, u8)>,
+    /// What the engine last showed of the chosen network.
+    pub(crate) strip: Option<Rc<Strip>>,
+    pub(crate) bits: Option<Rc<UnitBits>>,
+    pub(crate) mistakes: Option<Rc<Strip>>,
 
-    alert: Option<String>,
+    pub(crate) shares: bool,
+    /// A race of an earlier visit, which the visitor may go on with; until then nothing is kept in its place.
+    pub(crate) kept: Option<Kept>,
+    /// Whether what is kept has been looked for, when the race was kept last, and whether it cannot be.
+    may_keep: bool,
+    kept_at: f64,
+
+    pub(crate) alert: Option<AttrValue>,
     /// What is happening, in a sentence to be seen.
-    status: String,
+    pub(crate) status: AttrValue,
     /// The last such sentence that was worth to be read out.
-    announcement: String,
+    pub(crate) announcement: AttrValue,
     announced_at: f64,
-    dragging: bool,
+    pub(crate) dragging: bool,
 }
 
 impl Component for App {
@@ -136,7 +176,24 @@ impl Component for App {
 
     fn create(context: &Context<Self>) -> Self {
         let link = context.link();
-        let paused = gloo_utils::window().location().hash().as_deref() == Ok("#paused");
+        let hash = gloo_utils::window().location().hash().unwrap_or_default();
+        let (address, alert) = match Address::read(&hash) {
+            Ok(address) => (address, None),
+            Err(error) => {
+                let alert = text!("share.bad_link", error = error);
+                (Address::default(), Some(alert))
+            }
+        };
+        // A link is what the visitor came for: what was kept waits for another visit.
+        let looks_for_kept = address.specs.is_empty();
+        if looks_for_kept {
+            let dispatch = link.callback(|message| message);
+            spawn_local(async move {
+                if let Some(found) = kept::find().await.transpose() {
+                    dispatch.emit(Message::FoundKept(found));
+                }
+            });
+        }
         link.send_message(Message::StartEngine);
         let watch = {
             let link = link.clone();
@@ -152,35 +209,42 @@ impl Component for App {
                 .callback(|bits| Message::choose(move |spec| spec.gradient_bits = bits)),
             on_drawing: link.callback(Message::Draw),
             on_report: link.callback(Message::Engine),
-            _drag_listeners: drag_listeners(&link.callback(|message| message)),
+            _listeners: drag_listeners(&link.callback(|message| message)),
             engine: None,
             threads: None,
             fruitless_starts: 0,
-            checkpoint: None,
-            restoring: false,
             engine_trains: false,
             heard_at: 0.0,
             _watch: Interval::new(5_000, watch),
             kernels: None,
             gpu: Gpu::default(),
             resumes: false,
-            form: Form::of(NetworkSpec::default()),
-            training: !paused,
+            race: Race::of_address(&address),
+            for_all: true,
+            training: !address.paused,
             source: DataSource::Procedural,
-            source_to_come: None,
+            source_to_come: (address.data == Some(DataOption::Mnist)).then_some(DataSource::Mnist),
             strokes: Strokes::new(),
             drawn: false,
+            drawings: Vec::new(),
             data: None,
             loading: None,
-            history: Rc::default(),
-            history_revision: 0,
-            run: Run::default(),
+            revision: 0,
+            across: address.across,
             stepped_once: false,
+            tab: address.tab,
+            unit: (0, 0),
+            cell: None,
             strip: None,
-            answer: None,
-            alert: None,
-            status: "Starting the engine.".into(),
-            announcement: String::new(),
+            bits: None,
+            mistakes: None,
+            shares: false,
+            kept: None,
+            may_keep: looks_for_kept,
+            kept_at: js_sys::Date::now(),
+            alert,
+            status: text!("status.starting"),
+            announcement: AttrValue::default(),
             announced_at: f64::NEG_INFINITY,
             dragging: false,
         }
@@ -193,7 +257,12 @@ impl Component for App {
                 for said in all {
                     match said {
                         Said::Message(message) => self.hear(message),
-                        Said::Checkpoint(checkpoint) => self.checkpoint = Some(checkpoint),
+                        Said::Checkpoint(network, checkpoint) => {
+                            if let Some(one) = self.race.get_mut(network) {
+                                one.checkpoint = Some(checkpoint);
+                                self.keep();
+                            }
+                        }
                     }
                 }
             }
@@ -203,7 +272,7 @@ impl Component for App {
                 if !self.engine_trains || silence < MILLISECONDS_OF_SILENCE {
                     return false;
                 }
-                self.engine_died("it has said nothing for half a minute");
+                self.engine_died(&text!("engine.silent"));
             }
             Message::StartEngine => {
                 self.fruitless_starts = 0;
@@ -217,7 +286,7 @@ impl Component for App {
             Message::ToggleTraining => {
                 self.end_comparison();
                 self.training = true;
-                self.history.borrow_mut().await_first_point();
+                self.await_first_point();
                 self.tell(&ToEngine::Train);
             }
             Message::Step => {
@@ -226,24 +295,79 @@ impl Component for App {
                 self.tell(&ToEngine::Step);
             }
             Message::Reset => self.tell(&ToEngine::Reset),
+            Message::ChooseNetwork(id) => {
+                self.race.choose(id);
+                self.chosen_changed();
+            }
+            Message::AddNetwork => {
+                let spec = self.race.another();
+                if let Some(network) = self.race.add(spec.clone()) {
+                    self.tell(&ToEngine::Configure { network, spec });
+                    self.chosen_changed();
+                }
+            }
+            Message::RemoveNetwork(network) => {
+                if self.race.remove(network) {
+                    self.tell(&ToEngine::Remove { network });
+                    self.chosen_changed();
+                }
+            }
+            Message::ForAll(for_all) => self.for_all = for_all,
+            Message::ChooseAcross(across) => self.across = across,
+            Message::ChooseTab(tab) => {
+                self.tab = tab;
+                self.look();
+            }
+            Message::LookAtUnit(layer, unit) => {
+                self.unit = (layer, unit);
+                self.look();
+            }
+            Message::LookAtCell(cell) => {
+                self.cell = cell;
+                self.look();
+            }
+            Message::Share(shares) => self.shares = shares,
+            Message::Take(file) => {
+                if let Err(error) = self.take(file) {
+                    self.alert = Some(text!("share.no_file", error = format!("{error:?}")));
+                }
+            }
+            Message::FoundKept(Ok(kept)) => self.kept = Some(kept),
+            Message::FoundKept(Err(error)) => {
+                self.alert = Some(text!("kept.lost", error = error));
+            }
+            Message::Resume => self.resume(),
+            Message::Discard => {
+                self.kept = None;
+                self.kept_at = 0.0;
+            }
+            Message::CannotKeep(error) => {
+                self.may_keep = false;
+                self.alert = Some(text!("kept.failed", error = error));
+            }
+            Message::ChooseLanguage(tag) => language::choose(&tag),
             Message::Choose(change) => {
-                change(&mut self.form.chosen);
+                change(&mut self.race.chosen_mut().form.chosen);
                 self.commit();
             }
             Message::ChoosePreset(preset) => {
                 if let Some(preset) = preset {
-                    let seed = self.form.in_force().seed;
-                    self.form.show(NetworkSpec {
+                    let form = &mut self.race.chosen_mut().form;
+                    let seed = form.in_force().seed;
+                    form.show(NetworkSpec {
                         seed,
                         ..preset.spec()
                     });
                     self.commit();
                 }
             }
-            Message::Type(field, text) => *self.form.text_mut(field) = text,
+            Message::Type(field, text) => {
+                *self.race.chosen_mut().form.text_mut(field) = text;
+            }
             Message::Commit => self.commit(),
             Message::ChooseData(DataOption::Procedural) => self.use_data(DataSource::Procedural),
             Message::ChooseData(DataOption::Mnist) => self.use_data(DataSource::Mnist),
+            Message::ChooseData(DataOption::Drawings) => self.use_data(DataSource::Drawings),
             Message::ChooseData(DataOption::Files) => return false,
             Message::ReadFiles(files) => {
                 self.dragging = false;
@@ -251,7 +375,7 @@ impl Component for App {
             }
             Message::UseFiles(files) => self.use_data(DataSource::Files { files }),
             Message::CannotReadFile(name) => {
-                self.alert = Some(format!("The file {name} could not be read."));
+                self.alert = Some(text!("data.unreadable", name = name));
             }
             Message::Drag(dragging) => {
                 if dragging == self.dragging {
@@ -261,13 +385,30 @@ impl Component for App {
             }
             Message::Draw(strokes) => {
                 if strokes.is_empty() {
-                    self.answer = None;
+                    for one in self.race.all_mut() {
+                        one.answer = None;
+                    }
                 }
                 self.strokes = strokes;
                 self.drawn = true;
                 self.tell(&ToEngine::Draw {
                     strokes: self.strokes.clone(),
                 });
+            }
+            Message::Teach(class) => {
+                if !self.strokes.is_empty() {
+                    self.announcement = text!("teach.taught", class = class);
+                    let strokes = self.strokes.clone();
+                    self.drawings.push(Drawing { strokes, class });
+                    self.use_drawings();
+                }
+            }
+            Message::ForgetDrawings => {
+                self.drawings.clear();
+                self.use_drawings();
+                if option_of(self.wanted_source()) == DataOption::Drawings {
+                    self.use_data(DataSource::Procedural);
+                }
             }
             Message::ForceKernel(method) => {
                 self.alert = None;
@@ -288,7 +429,7 @@ impl Component for App {
                     self.training = false;
                     self.tell(&ToEngine::Pause);
                 }
-                self.gpu.comparing = Some(("Getting ready.".into(), 0.0));
+                self.gpu.comparing = Some((text!("gpu.ready").to_string(), 0.0));
                 self.tell(&ToEngine::CompareGpu);
             }
             Message::CancelComparison => self.tell(&ToEngine::CancelComparison),
@@ -298,115 +439,7 @@ impl Component for App {
     }
 
     fn view(&self, _: &Context<Self>) -> Html {
-        let form = &self.form;
-        let history = self.history.borrow();
-        let inputs = self.data.as_ref().map_or(USUAL_PIXELS, |data| {
-            data.width as usize * data.height as usize
-        });
-        let dispatch = &self.dispatch;
-        html! {
-            <>
-                <header class="page-header">
-                    { logo() }
-                    <div>
-                        <h1>{ "QNN Playground" }</h1>
-                        <p>{ "A neural network of very few bits learns to read digits, here in this tab." }</p>
-                    </div>
-                    <ul class="badges">
-                        <li id="threads">{ self.threads_badge() }</li>
-                        <li>{ "Nothing leaves your machine" }</li>
-                    </ul>
-                </header>
-                { self.view_alert() }
-                <main>
-                    <section class="card hero" aria-labelledby="bits-heading">
-                        <h2 id="bits-heading">{ "How many bits?" }</h2>
-                        <RunControls training={self.training} dispatch={dispatch.clone()} />
-                        <BitSlider
-                            id="weight-bits"
-                            label="Bits of a weight"
-                            bits={form.chosen.weight_bits}
-                            levels={form.chosen.weight_levels}
-                            on_choice={self.on_weight_bits.clone()}
-                        />
-                        <BitSlider
-                            id="activation-bits"
-                            label="Bits of an activation"
-                            bits={form.chosen.activation_bits}
-                            levels={form.chosen.activation_levels}
-                            on_choice={self.on_activation_bits.clone()}
-                        />
-                        <BitSlider
-                            id="gradient-bits"
-                            label="Bits of a gradient"
-                            bits={form.chosen.gradient_bits}
-                            levels={form.chosen.gradient_levels}
-                            gradient=true
-                            on_choice={self.on_gradient_bits.clone()}
-                        />
-                        <WeightSize spec={form.in_force().clone()} {inputs} />
-                    </section>
-                    <section class="card stage" aria-labelledby="stage-heading">
-                        <h2 id="stage-heading" class="unseen">{ "How well it reads" }</h2>
-                        <Figures run={self.run} />
-                        <figure class="chart">
-                            <Chart
-                                history={self.history.clone()}
-                                revision={self.history_revision}
-                                summary={self.chart_summary(&history)}
-                            />
-                            <figcaption>
-                                <span class="key train">{ "training, smoothed" }</span>
-                                <span class="key test">{ "test set" }</span>
-                                <span class="key mark">{ "something changed" }</span>
-                                <span>{ "over training steps" }</span>
-                            </figcaption>
-                        </figure>
-                        <p id="status">{ &self.status }</p>
-                        <p class="unseen" role="status">{ &self.announcement }</p>
-                        if let Some(strip) = &self.strip {
-                            <h3>{ "Test digits and its answers" }</h3>
-                            <TestStrip strip={strip.clone()} />
-                        }
-                        { evaluations_table(&history) }
-                        if let Some(kernels) = &self.kernels {
-                            <Kernels
-                                kernels={kernels.clone()}
-                                spec={form.in_force().clone()}
-                                dispatch={dispatch.clone()}
-                            />
-                        }
-                    </section>
-                    <section class="card pad" aria-labelledby="pad-heading">
-                        <h2 id="pad-heading">{ "Ask it" }</h2>
-                        <DrawPad on_drawing={self.on_drawing.clone()} />
-                        <Answer answer={self.answer.clone()} data={self.data.clone()} />
-                    </section>
-                    <section class="card settings-card" aria-labelledby="settings-heading">
-                        <h2 id="settings-heading">{ "Settings" }</h2>
-                        <Settings form={form.clone()} dispatch={dispatch.clone()}>
-                            <DataChoice
-                                chosen={option_of(self.wanted_source())}
-                                about={self.about_data()}
-                                loading={self.loading.clone()}
-                                dispatch={dispatch.clone()}
-                            />
-                        </Settings>
-                    </section>
-                    <YourGpu gpu={self.gpu.clone()} dispatch={dispatch.clone()} />
-                </main>
-                <footer>
-                    <p>
-                        { "After Hubara, Courbariaux, Soudry, El-Yaniv, Bengio: " }
-                        <a href="https://arxiv.org/abs/1609.07061">{ "Quantized Neural Networks" }</a>
-                        { " (2016). Weights and activations of one bit are multiplied by XNOR and a count of bits, or by tables of sums: by what is faster here." }
-                    </p>
-                </footer>
-                if self.dragging {
-                    <div class="drop-here" aria-hidden="true">{ "Drop your IDX files anywhere" }</div>
-                }
-            </>
-        }
+        self.page()
     }
 }
 
@@ -426,26 +459,26 @@ impl App {
         match Engine::start(self.on_report.clone()) {
             Ok(engine) => self.engine = Some(engine),
             Err(error) => {
-                self.alert = Some(format!("The engine cannot be started here: {error}."));
-                self.say("There is no engine.".into());
+                self.alert = Some(text!("engine.cannot_start", error = error));
+                self.say(text!("engine.none"));
             }
         }
     }
 
     fn engine_died(&mut self, reason: &str) {
         if self.fruitless_starts < MOST_FRUITLESS_STARTS {
-            let next = if self.checkpoint.is_some() {
-                "goes on from the last checkpoint"
+            let kept = self.race.all().iter().any(|one| one.checkpoint.is_some());
+            self.alert = Some(if kept {
+                text!("engine.goes_on", reason = reason)
             } else {
-                "begins anew"
-            };
-            self.alert = Some(format!("The engine stopped: {reason}. Another one {next}."));
+                text!("engine.begins_anew", reason = reason)
+            });
             self.start_engine();
         } else {
             self.engine = None;
             self.threads = None;
-            self.alert = Some(format!("The engine keeps stopping: {reason}."));
-            self.say("There is no engine.".into());
+            self.alert = Some(text!("engine.keeps_stopping", reason = reason));
+            self.say(text!("engine.none"));
         }
     }
 
@@ -454,26 +487,40 @@ impl App {
         if let (Some(engine), Some(_)) = (&self.engine, self.threads)
             && let Err(error) = engine.send(message)
         {
-            self.alert = Some(format!("The engine could not be told: {error}."));
+            self.alert = Some(text!("engine.not_told", error = error));
         }
     }
 
     /// Tells a new engine everything that is wanted.
     fn instruct(&mut self) {
-        let spec = self.form.in_force().clone();
-        self.tell(&ToEngine::Configure { spec: spec.clone() });
+        let specs = |race: &Race| -> Vec<ToEngine> {
+            let configure = |network, spec| ToEngine::Configure { network, spec };
+            let all = race.all().iter();
+            all.map(|one| configure(one.id, one.spec().clone()))
+                .collect()
+        };
+        for configure in specs(&self.race) {
+            self.tell(&configure);
+        }
+        self.use_drawings();
         let source = self.wanted_source().clone();
         self.tell(&ToEngine::UseData { source });
-        if let (Some(engine), Some(checkpoint)) = (&self.engine, &self.checkpoint) {
-            match engine.restore(checkpoint) {
-                Ok(()) => self.restoring = true,
-                Err(error) => {
-                    self.alert = Some(format!("The checkpoint could not be restored: {error}."));
+        if let Some(engine) = &self.engine {
+            for one in self.race.all_mut() {
+                let Some(checkpoint) = &one.checkpoint else {
+                    continue;
+                };
+                match engine.restore(one.id, checkpoint) {
+                    Ok(()) => one.restoring = true,
+                    Err(error) => self.alert = Some(text!("engine.not_restored", error = error)),
                 }
             }
-            // The checkpoint brings the settings of its time; those of now may differ.
-            self.tell(&ToEngine::Configure { spec });
         }
+        // A checkpoint brings the settings of its time; those of now may differ.
+        for configure in specs(&self.race) {
+            self.tell(&configure);
+        }
+        self.look();
         if let Some(method) = self.kernels.as_ref().and_then(|kernels| kernels.forced) {
             self.tell(&ToEngine::ForceKernel {
                 method: Some(method),
@@ -484,7 +531,7 @@ impl App {
             self.tell(&ToEngine::Draw { strokes });
         }
         if self.training {
-            self.history.borrow_mut().await_first_point();
+            self.await_first_point();
             self.tell(&ToEngine::Train);
         }
     }
@@ -493,7 +540,7 @@ impl App {
         match message {
             FromEngine::Ready { threads } => {
                 self.threads = Some(threads);
-                self.say("The engine is ready.".into());
+                self.say(text!("engine.ready"));
                 self.instruct();
             }
             FromEngine::Tuned { tuning, forced } => {
@@ -506,9 +553,13 @@ impl App {
                     self.alert = None;
                 }
                 if self.data.as_ref().is_some_and(|before| *before != data) {
-                    self.history.borrow_mut().mark_data(&data.name);
-                    self.history_revision += 1;
-                    self.run.test_accuracy = None;
+                    for one in self.race.all_mut() {
+                        one.history.borrow_mut().mark_data(&data_name(&data));
+                        one.run.test_accuracy = None;
+                        one.confusion = None;
+                    }
+                    self.mistakes = None;
+                    self.revision += 1;
                 }
                 self.data = Some(data);
             }
@@ -518,102 +569,123 @@ impl App {
             FromEngine::Refused { message } => {
                 self.loading = None;
                 self.source_to_come = None;
-                self.restoring = false;
-                self.alert = Some(message);
+                for one in self.race.all_mut() {
+                    one.restoring = false;
+                }
+                self.alert = Some(message.into());
             }
-            FromEngine::SpecRefused { message, spec } => {
-                self.form.show(spec);
-                self.form.commit();
-                self.alert = Some(message);
+            FromEngine::SpecRefused {
+                network,
+                message,
+                spec,
+            } => {
+                match (self.race.get_mut(network), spec) {
+                    (Some(one), Some(spec)) => {
+                        one.form.show(spec);
+                        one.form.commit();
+                    }
+                    // It never came into the race.
+                    (Some(_), None) => {
+                        self.race.remove(network);
+                        self.chosen_changed();
+                    }
+                    (None, _) => {}
+                }
+                self.alert = Some(message.into());
             }
-            FromEngine::KernelRefused { message } => self.alert = Some(message),
+            FromEngine::KernelRefused { message } => self.alert = Some(message.into()),
             FromEngine::State {
+                network,
                 training,
                 step,
                 epoch,
-            } => {
-                // A new engine begins with a new network, which the checkpoint is about to replace.
-                if self.restoring && step == 0 {
-                    return;
-                }
-                self.restoring = false;
-                if step < self.run.step {
-                    self.history.borrow_mut().return_to(step);
-                    self.history_revision += 1;
-                }
-                if step == 0 {
-                    self.checkpoint = None;
-                    self.run = Run::default();
-                }
-                self.run.step = step;
-                self.run.epoch = epoch;
-                // That it does not train yet is no news; that it stopped by itself is.
-                if training || self.engine_trains {
-                    self.training = training;
-                }
-                self.engine_trains = training;
-                if !training {
-                    self.run.images_per_second = None;
-                }
-                let step = format::grouped(step.into());
-                self.say(if training {
-                    format!("Training from step {step}.")
-                } else {
-                    format!("Paused at step {step}.")
-                });
-            }
+            } => self.hear_state(network, training, step, epoch),
             FromEngine::Progress {
+                network,
                 steps,
                 epoch,
                 images_per_second,
+                seconds,
             } => {
                 self.fruitless_starts = 0;
                 self.mark_first_step();
-                if let Some(last) = steps.last() {
-                    self.run.step = last.step;
+                self.revision += 1;
+                if let Some(one) = self.race.get_mut(network) {
+                    if let Some(last) = steps.last() {
+                        one.run.step = last.step;
+                    }
+                    one.run.epoch = epoch;
+                    one.run.images_per_second =
+                        Some(images_per_second).filter(|speed| *speed > 0.0);
+                    one.history.borrow_mut().push_steps(&steps, seconds);
                 }
-                self.run.epoch = epoch;
-                self.run.images_per_second = Some(images_per_second).filter(|speed| *speed > 0.0);
-                let mut history = self.history.borrow_mut();
-                for step in steps {
-                    history.push_step(step);
-                }
-                self.history_revision += 1;
             }
             FromEngine::Evaluated {
+                network,
                 step,
                 epoch,
                 loss,
                 accuracy,
+                seconds,
+                confusion,
             } => {
-                self.run.test_accuracy = Some(accuracy);
-                self.history.borrow_mut().push_evaluation(Evaluation {
-                    step,
-                    epoch,
-                    loss,
-                    accuracy,
-                });
-                self.history_revision += 1;
-                self.say_accuracy(epoch, accuracy);
+                self.revision += 1;
+                let is_chosen = network == self.race.chosen().id;
+                if let Some(one) = self.race.get_mut(network) {
+                    one.run.test_accuracy = Some(accuracy);
+                    one.confusion = Some(confusion.into());
+                    one.history.borrow_mut().push_evaluation(Evaluation {
+                        step,
+                        seconds,
+                        epoch,
+                        loss,
+                        accuracy,
+                    });
+                }
+                if is_chosen {
+                    self.say_accuracy(epoch, accuracy);
+                }
             }
             FromEngine::TestStrip {
+                network,
                 width,
                 height,
                 digits,
             } => {
-                self.strip = Some(Rc::new(Strip {
-                    width,
-                    height,
-                    digits,
-                }));
+                if network == self.race.chosen().id {
+                    self.strip = strip(width, height, digits);
+                }
             }
-            FromEngine::Answer { answer } => {
-                self.answer = answer.filter(|_| !self.strokes.is_empty());
+            FromEngine::Mistakes {
+                network,
+                cell,
+                width,
+                height,
+                digits,
+            } => {
+                if network == self.race.chosen().id && cell == self.cell {
+                    self.mistakes = strip(width, height, digits);
+                }
+            }
+            FromEngine::Bits { network, bits } => {
+                if network == self.race.chosen().id {
+                    self.bits = Some(bits.into());
+                }
+            }
+            FromEngine::Answer { network, answer } => {
+                let is_empty = self.strokes.is_empty();
+                let is_chosen = network == self.race.chosen().id;
+                let Some(one) = self.race.get_mut(network) else {
+                    return;
+                };
+                one.answer = answer.filter(|_| !is_empty);
+                let said = one.answer.as_ref().map(|answer| answer.answer);
                 // What was just drawn is read out; how the answer drifts while the network learns is not.
-                if std::mem::take(&mut self.drawn)
-                    && let Some(answer) = &self.answer
+                if is_chosen
+                    && std::mem::take(&mut self.drawn)
+                    && let Some(class) = said
                 {
-                    self.announcement = format!("It reads a {}.", answer.answer);
+                    self.announcement = text!("pad.reads", answer = self.class(class));
                 }
             }
             FromEngine::Gpu { state } => self.gpu.state = Some(state),
@@ -623,17 +695,21 @@ impl App {
                 message,
             } => {
                 if self.gpu.is_in_use != on_gpu {
-                    let what = if on_gpu { "GPU" } else { "processor" };
-                    if self.training {
-                        self.say(format!("The network trains on the {what}."));
+                    let sentence = if on_gpu {
+                        text!("gpu.trains_there")
                     } else {
-                        self.announcement = format!("The next steps are trained on the {what}.");
+                        text!("gpu.trains_here")
+                    };
+                    if self.training {
+                        self.say(sentence);
+                    } else {
+                        self.announcement = sentence;
                     }
                 }
                 self.gpu.is_wanted = wants_gpu;
                 self.gpu.is_in_use = on_gpu;
                 if message.is_some() {
-                    self.alert = message;
+                    self.alert = message.map(AttrValue::from);
                 }
             }
             FromEngine::Comparing { what, fraction } => {
@@ -643,10 +719,10 @@ impl App {
                 self.gpu.comparing = None;
                 if let Some(report) = report {
                     self.gpu.report = Some(Rc::new(report));
-                    self.announcement = "The comparison of the GPU's kernels is over.".into();
+                    self.announcement = text!("gpu.compared");
                 }
                 if problem.is_some() {
-                    self.alert = problem;
+                    self.alert = problem.map(AttrValue::from);
                 }
                 if std::mem::take(&mut self.resumes) && !self.training {
                     self.training = true;
@@ -665,24 +741,221 @@ impl App {
         self.resumes = false;
         if self.gpu.comparing.is_some() {
             self.tell(&ToEngine::CancelComparison);
-            self.say("The comparison was stopped for training.".into());
+            self.say(text!("gpu.stopped"));
         }
     }
 
-    /// Puts the form in force where it makes sense, and tells the engine.
+    fn hear_state(&mut self, network: NetworkId, training: bool, step: u32, epoch: f32) {
+        let is_chosen = network == self.race.chosen().id;
+        let Some(one) = self.race.get_mut(network) else {
+            return;
+        };
+        // A new engine begins with a new network, which the checkpoint is about to replace.
+        if one.restoring && step == 0 {
+            return;
+        }
+        one.restoring = false;
+        if step < one.run.step {
+            one.history.borrow_mut().return_to(step);
+            self.revision += 1;
+        }
+        if step == 0 {
+            one.begin_anew();
+        }
+        one.run.step = step;
+        one.run.epoch = epoch;
+        if !training {
+            one.run.images_per_second = None;
+        }
+        // That it does not train yet is no news; that it stopped by itself is.
+        if training || self.engine_trains {
+            self.training = training;
+        }
+        self.engine_trains = training;
+        if is_chosen {
+            let step = format::grouped(step.into());
+            self.say(if training {
+                text!("status.training", step = step)
+            } else {
+                text!("status.paused", step = step)
+            });
+        }
+    }
+
+    /// Puts the form of the chosen network in force where it makes sense, and tells the engine; what all networks share, or are
+    /// to share, changes for all.
     fn commit(&mut self) {
-        let Some(before) = self.form.commit() else {
+        let Some(before) = self.race.chosen_mut().form.commit() else {
             return;
         };
         self.alert = None;
-        let after = self.form.in_force().clone();
-        if !starts_anew(&before, &after) {
-            self.history.borrow_mut().mark_settings(&before, &after);
-            self.history_revision += 1;
-        } else {
-            self.checkpoint = None;
+        let (id, after) = (self.race.chosen().id, self.race.chosen().spec().clone());
+        let mut changed = Vec::new();
+        for one in self.race.all_mut() {
+            let (was, spec) = if one.id == id {
+                (before.clone(), after.clone())
+            } else {
+                let was = one.spec().clone();
+                let spec = followed(&before, &after, &was, self.for_all);
+                one.form.show(spec.clone());
+                one.form.commit();
+                (was, spec)
+            };
+            if was == spec {
+                continue;
+            }
+            if starts_anew(&was, &spec) {
+                one.checkpoint = None;
+            } else {
+                one.history.borrow_mut().mark_settings(&was, &spec);
+                self.revision += 1;
+            }
+            changed.push(ToEngine::Configure {
+                network: one.id,
+                spec,
+            });
         }
-        self.tell(&ToEngine::Configure { spec: after });
+        for configure in changed {
+            self.tell(&configure);
+        }
+    }
+
+    /// What a link to this race says.
+    pub(crate) fn address(&self) -> Address {
+        Address {
+            specs: self
+                .race
+                .all()
+                .iter()
+                .map(|one| one.spec().clone())
+                .collect(),
+            chosen: self.race.place(),
+            data: Some(option_of(self.wanted_source())),
+            tab: self.tab,
+            across: self.across,
+            paused: false,
+        }
+    }
+
+    /// Keeps the race in the browser's storage, now and then, unless another one is kept there that the visitor may go on with.
+    fn keep(&mut self) {
+        let now = js_sys::Date::now();
+        let is_due = now - self.kept_at >= MILLISECONDS_BETWEEN_KEEPING;
+        if !self.may_keep || self.kept.is_some() || !is_due {
+            return;
+        }
+        self.kept_at = now;
+        let kept = Kept::of(&self.race, &self.address(), now);
+        let dispatch = self.dispatch.clone();
+        spawn_local(async move {
+            if let Err(error) = kept.save().await {
+                dispatch.emit(Message::CannotKeep(error));
+            }
+        });
+    }
+
+    /// Goes on with the race of an earlier visit.
+    fn resume(&mut self) {
+        let Some(kept) = self.kept.take() else {
+            return;
+        };
+        for network in self.race.all().iter().map(|one| one.id).collect::<Vec<_>>() {
+            self.tell(&ToEngine::Remove { network });
+        }
+        let (address, race) = kept.into_race();
+        self.race = race;
+        if address.data == Some(DataOption::Mnist) {
+            self.source_to_come = Some(DataSource::Mnist);
+        }
+        self.chosen_changed();
+        self.instruct();
+    }
+
+    fn take(&self, file: File) -> Result<(), JsValue> {
+        let document = gloo_utils::document();
+        let chart = document.get_element_by_id("chart").ok_or("no chart")?;
+        match file {
+            File::ChartSvg => {
+                let size = (
+                    f64::from(chart.client_width()),
+                    f64::from(chart.client_height()),
+                );
+                let svg = chart::svg(&self.traces(), self.across, size, &chart);
+                take::download_text("qnn-chart.svg", "image/svg+xml", &svg)
+            }
+            File::ChartPng => take::download_png("qnn-chart.png", chart.unchecked_ref()),
+            File::Measurements => {
+                let histories = self.race.all().iter();
+                let histories: Vec<_> = histories
+                    .map(|one| (one.name().to_string(), one.history.borrow()))
+                    .collect();
+                let networks = histories
+                    .iter()
+                    .map(|(name, history)| (name.clone(), &**history));
+                take::download_text("qnn-measurements.csv", "text/csv", &take::csv(networks))
+            }
+            File::Network => {
+                let one = self.race.chosen();
+                let checkpoint = one.checkpoint.as_ref().ok_or("no checkpoint")?;
+                let (weights, activations) = (one.spec().weight_bits, one.spec().activation_bits);
+                let name = format!("qnn-w{weights}-a{activations}-step{}.qnn", one.run.step);
+                take::download(&name, "application/octet-stream", &checkpoint.0)
+            }
+        }
+    }
+
+    /// Another network is the chosen one.
+    fn chosen_changed(&mut self) {
+        self.revision += 1;
+        (self.strip, self.bits, self.mistakes) = (None, None, None);
+        self.look();
+    }
+
+    /// Tells the engine what the visitor looks at.
+    fn look(&mut self) {
+        let (layer, unit) = self.unit;
+        let view = match self.tab {
+            Tab::Digits => View::Digits,
+            Tab::Bits => View::Bits { layer, unit },
+            Tab::Mistakes => View::Mistakes { cell: self.cell },
+            _ => View::Nothing,
+        };
+        let network = self.race.chosen().id;
+        self.tell(&ToEngine::Look { network, view });
+    }
+
+    fn await_first_point(&self) {
+        for one in self.race.all() {
+            one.history.borrow_mut().await_first_point();
+        }
+    }
+
+    /// The lines of the chart, the chosen network's last.
+    pub(crate) fn traces(&self) -> Vec<Trace> {
+        let chosen = self.race.chosen().id;
+        let trace = |one: &crate::race::Contender| Trace {
+            history: one.history.clone(),
+            colour: one.colour,
+            is_chosen: one.id == chosen,
+        };
+        let mut traces: Vec<Trace> = self.race.all().iter().map(trace).collect();
+        traces.sort_by_key(|trace| trace.is_chosen);
+        traces
+    }
+
+    /// What a class is called.
+    pub(crate) fn class(&self, class: u8) -> AttrValue {
+        let name = self
+            .data
+            .as_ref()
+            .and_then(|data| data.classes.get(usize::from(class)));
+        name.cloned()
+            .map_or_else(|| class.to_string().into(), AttrValue::from)
+    }
+
+    fn use_drawings(&mut self) {
+        let drawings = self.drawings.clone();
+        self.tell(&ToEngine::UseDrawings { drawings });
     }
 
     fn use_data(&mut self, source: DataSource) {
@@ -690,16 +963,16 @@ impl App {
         self.tell(&ToEngine::UseData { source });
     }
 
-    fn wanted_source(&self) -> &DataSource {
+    pub(crate) fn wanted_source(&self) -> &DataSource {
         self.source_to_come.as_ref().unwrap_or(&self.source)
     }
 
-    fn read_files(&self, files: Vec<File>) {
+    fn read_files(&self, files: Vec<web_sys::File>) {
         if files.is_empty() {
             return;
         }
         let dispatch = self.dispatch.clone();
-        wasm_bindgen_futures::spawn_local(async move {
+        spawn_local(async move {
             let mut named = Vec::new();
             for file in files {
                 let Ok(buffer) = JsFuture::from(file.array_buffer()).await else {
@@ -724,19 +997,20 @@ impl App {
     }
 
     /// Shows a sentence and reads it out.
-    fn say(&mut self, sentence: String) {
+    fn say(&mut self, sentence: AttrValue) {
         self.announcement.clone_from(&sentence);
         self.status = sentence;
     }
 
     /// Shows the test accuracy, and reads it out now and then.
     fn say_accuracy(&mut self, epoch: f32, accuracy: f32) {
-        let percent = format::percent(accuracy);
-        self.status = self.data.as_ref().map_or_else(String::new, |data| {
-            format!(
-                "After {epoch:.1} epochs of {} it reads {percent} of {} test images correctly.",
-                data.name,
-                format::grouped(data.test_images.into()),
+        self.status = self.data.as_ref().map_or_else(AttrValue::default, |data| {
+            text!(
+                "status.tested",
+                epochs = format!("{epoch:.1}"),
+                data = data_name(data),
+                percent = format::percent(accuracy),
+                images = format::grouped(data.test_images.into())
             )
         });
         let now = js_sys::Date::now();
@@ -745,73 +1019,37 @@ impl App {
             self.announcement.clone_from(&self.status);
         }
     }
+}
 
-    fn threads_badge(&self) -> String {
-        let isolated = Reflect::get(&gloo_utils::window(), &"crossOriginIsolated".into())
-            .is_ok_and(|isolated| isolated.is_truthy());
-        match self.threads {
-            Some(_) if self.gpu.is_in_use => "trains on the GPU".into(),
-            None => "engine starting".into(),
-            Some(1) if !isolated => "1 thread: this page is not cross-origin isolated".into(),
-            Some(1) => "1 thread, SIMD".into(),
-            Some(threads) => format!("{threads} threads, SIMD"),
-        }
+fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Option<Rc<Strip>> {
+    Some(Rc::new(Strip {
+        width,
+        height,
+        digits,
+    }))
+}
+
+/// What data is called; names of data sets are the same in every language.
+pub(crate) fn data_name(data: &DataSummary) -> AttrValue {
+    match data.name.as_str() {
+        "procedural digits" => text!("data.procedural"),
+        "your files" => text!("data.yours"),
+        "your drawings" => text!("data.drawings"),
+        name => AttrValue::from(name.to_string()),
     }
+}
 
-    fn about_data(&self) -> AttrValue {
-        let Some(data) = &self.data else {
-            return "Or drop IDX files, gzipped or not.".into();
-        };
-        let images = data
-            .train_images
-            .map_or("endless".into(), |images| format::grouped(images.into()));
-        let DataSummary {
-            test_images,
-            width,
-            height,
-            ..
-        } = *data;
-        let test_images = format::grouped(test_images.into());
-        format!(
-            "{images} training and {test_images} test images, {width} × {height}. Or drop IDX files."
-        )
-        .into()
-    }
-
-    fn chart_summary(&self, history: &History) -> AttrValue {
-        let Some(last) = history.evaluations().last() else {
-            return "Chart of accuracy and loss. There is no test result yet.".into();
-        };
-        format!(
-            "Chart of accuracy and loss over training steps. At step {} the test accuracy is {}, the test loss {:.3}.",
-            format::grouped(last.step.into()),
-            format::percent(last.accuracy),
-            last.loss
-        )
-        .into()
-    }
-
-    fn view_alert(&self) -> Html {
-        let on_dismiss = self.dispatch.reform(|_: MouseEvent| Message::DismissAlert);
-        let on_start = self.dispatch.reform(|_: MouseEvent| Message::StartEngine);
-        html! {
-            <div id="alert" role="alert">
-                if let Some(alert) = &self.alert {
-                    <div class="alert">
-                        <p>{ alert }</p>
-                        if self.engine.is_none() {
-                            <button type="button" onclick={on_start}>{ "Start the engine again" }</button>
-                        }
-                        <button id="dismiss" type="button" onclick={on_dismiss}>{ "Dismiss" }</button>
-                    </div>
-                }
-            </div>
-        }
+pub(crate) fn option_of(source: &DataSource) -> DataOption {
+    match source {
+        DataSource::Procedural => DataOption::Procedural,
+        DataSource::Mnist => DataOption::Mnist,
+        DataSource::Files { .. } => DataOption::Files,
+        DataSource::Drawings => DataOption::Drawings,
     }
 }
 
 /// The files of a chooser or of a drop.
-pub fn files_of(list: Option<FileList>) -> Vec<File> {
+pub fn files_of(list: Option<FileList>) -> Vec<web_sys::File> {
     let list = list.as_ref();
     let count = list.map_or(0, FileList::length);
     (0..count)
@@ -855,58 +1093,4 @@ fn drags_files(event: &DragEvent) -> bool {
     event
         .data_transfer()
         .is_some_and(|transfer| transfer.types().includes(&"Files".into(), 0))
-}
-
-fn option_of(source: &DataSource) -> DataOption {
-    match source {
-        DataSource::Procedural => DataOption::Procedural,
-        DataSource::Mnist => DataOption::Mnist,
-        DataSource::Files { .. } => DataOption::Files,
-    }
-}
-
-/// An 8 x 8 Hadamard matrix: plus and minus ones, every row at right angles to every other.
-fn logo() -> Html {
-    let squares: String = (0..64_u32)
-        .map(|square| (square % 8, square / 8))
-        .filter(|(column, row)| (column & row).count_ones() % 2 == 1)
-        .map(|(column, row)| format!("M{column} {row}h1v1h-1z"))
-        .collect();
-    html! {
-        <svg class="logo" viewBox="0 0 8 8" aria-hidden="true">
-            <rect width="8" height="8" />
-            <path d={squares} />
-        </svg>
-    }
-}
-
-fn evaluations_table(history: &History) -> Html {
-    let rows = history.evaluations().iter().rev().take(TABLE_ROWS);
-    html! {
-        <details class="folded">
-            <summary>{ "Test results as a table" }</summary>
-            <div class="scrolled" tabindex="0" role="region" aria-label="Test results">
-                <table>
-                    <thead>
-                        <tr>
-                            <th scope="col">{ "Epoch" }</th>
-                            <th scope="col">{ "Step" }</th>
-                            <th scope="col">{ "Test accuracy" }</th>
-                            <th scope="col">{ "Test loss" }</th>
-                        </tr>
-                    </thead>
-                    <tbody>
-                        { for rows.map(|row| html! {
-                            <tr key={row.step}>
-                                <th scope="row">{ format!("{:.2}", row.epoch) }</th>
-                                <td>{ format::grouped(row.step.into()) }</td>
-                                <td>{ format::percent(row.accuracy) }</td>
-                                <td>{ format!("{:.4}", row.loss) }</td>
-                            </tr>
-                        }) }
-                    </tbody>
-                </table>
-            </div>
-        </details>
-    }
 }

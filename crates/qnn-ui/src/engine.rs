@@ -8,7 +8,7 @@ use gloo_events::EventListener;
 use gloo_render::{AnimationFrame, request_animation_frame};
 use gloo_timers::callback::Timeout;
 use js_sys::{Reflect, Uint8Array};
-use qnn_protocol::{FromEngine, ToEngine};
+use qnn_protocol::{FromEngine, NetworkId, ToEngine};
 use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{ErrorEvent, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
@@ -28,14 +28,14 @@ pub enum Report {
 /// One message of the engine.
 pub enum Said {
     Message(FromEngine),
-    /// `FromEngine::Checkpoint`. Of several in a report only the last is kept.
-    Checkpoint(Checkpoint),
+    /// `FromEngine::Checkpoint`. Of several of a network in a report only the last is kept.
+    Checkpoint(NetworkId, Checkpoint),
 }
 
 /// The bytes of an engine's checkpoint. They stay outside this program's memory: they may be
 /// hundreds of megabytes, and the page only ever hands them back.
 #[derive(Clone)]
-pub struct Checkpoint(Uint8Array);
+pub struct Checkpoint(pub Uint8Array);
 
 /// A running worker. Dropping it ends the worker.
 pub struct Engine {
@@ -100,10 +100,11 @@ impl Engine {
     }
 
     /// Sends `ToEngine::Restore` with the bytes as they came.
-    pub fn restore(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+    pub fn restore(&self, network: NetworkId, checkpoint: &Checkpoint) -> Result<(), String> {
         let message = js_sys::Object::new();
         let set = |key: &str, value: &JsValue| Reflect::set(&message, &key.into(), value);
         set("type", &"Restore".into())
+            .and_then(|_| set("network", &network.into()))
             .and_then(|_| set("checkpoint", &checkpoint.0))
             .map_err(|error| format!("{error:?}"))?;
         self.post(&message)
@@ -134,17 +135,18 @@ fn receive(inbox: &RefCell<Inbox>, data: JsValue) -> Result<(), String> {
     let field = |key: &str| Reflect::get(&data, &key.into()).unwrap_or_default();
     let said = if field("type").as_string().as_deref() == Some("Checkpoint") {
         let bytes = field("checkpoint").dyn_into::<Uint8Array>();
-        Said::Checkpoint(Checkpoint(
-            bytes.map_err(|_| "a checkpoint without bytes".to_string())?,
-        ))
+        let network = field("network").as_f64().unwrap_or_default() as NetworkId;
+        Said::Checkpoint(
+            network,
+            Checkpoint(bytes.map_err(|_| "a checkpoint without bytes".to_string())?),
+        )
     } else {
         Said::Message(serde_wasm_bindgen::from_value(data).map_err(|error| error.to_string())?)
     };
     let mut inbox = inbox.borrow_mut();
-    if matches!(said, Said::Checkpoint(_)) {
-        inbox
-            .said
-            .retain(|said| !matches!(said, Said::Checkpoint(_)));
+    if let Said::Checkpoint(network, _) = &said {
+        let is_older = |said: &Said| matches!(said, Said::Checkpoint(of, _) if of == network);
+        inbox.said.retain(|said| !is_older(said));
     }
     inbox.said.push(said);
     Ok(())

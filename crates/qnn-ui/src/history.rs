@@ -3,6 +3,7 @@
 
 use qnn_protocol::StepPoint;
 use qnn_protocol::spec::{LearningRateScale, Loss, NetworkSpec, Normalization, Optimizer};
+use serde::{Deserialize, Serialize};
 
 /// More buckets than this would not be seen apart; then neighbours are merged.
 const MOST_BUCKETS: usize = 1024;
@@ -11,10 +12,11 @@ const MOST_EVALUATIONS: usize = 512;
 const SMOOTHING_STEPS: f32 = 30.0;
 
 /// Neighbouring training steps, averaged.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
-    /// The last step in it.
+    /// The last step in it, and seconds of training up to there.
     pub step: u32,
+    pub seconds: f32,
     steps: u32,
     pub loss: f32,
     pub accuracy: f32,
@@ -24,22 +26,26 @@ pub struct Bucket {
 }
 
 /// The answers to the whole test set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub step: u32,
+    /// Seconds of training up to there.
+    pub seconds: f32,
     pub epoch: f32,
     pub loss: f32,
     pub accuracy: f32,
 }
 
 /// Where something changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
     pub step: u32,
+    /// Seconds of training up to there.
+    pub seconds: f32,
     change: Change,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Change {
     Settings {
         before: NetworkSpec,
@@ -48,7 +54,7 @@ enum Change {
     Data(String),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct History {
     buckets: Vec<Bucket>,
     /// Steps a bucket holds.
@@ -59,7 +65,7 @@ pub struct History {
 }
 
 /// Whether the first point after pressing Train has been painted.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum FirstPoint {
     Awaited,
     Measured,
@@ -98,7 +104,23 @@ impl History {
         trained.max(evaluated)
     }
 
-    pub fn push_step(&mut self, point: StepPoint) {
+    /// Notes steps that took `seconds` in all since training began, up to the last one.
+    pub fn push_steps(&mut self, points: &[StepPoint], seconds: f32) {
+        let before = self.last_seconds().min(seconds);
+        for (number, point) in (1..).zip(points) {
+            let share = number as f32 / points.len() as f32;
+            self.push_step(*point, before + share * (seconds - before));
+        }
+    }
+
+    /// Seconds of training of which something is known.
+    pub fn last_seconds(&self) -> f32 {
+        let trained = self.buckets.last().map_or(0.0, |bucket| bucket.seconds);
+        let evaluated = self.evaluations.last().map_or(0.0, |point| point.seconds);
+        trained.max(evaluated)
+    }
+
+    fn push_step(&mut self, point: StepPoint, seconds: f32) {
         if !(point.loss.is_finite() && point.accuracy.is_finite()) {
             return;
         }
@@ -120,6 +142,7 @@ impl History {
         let last = self.buckets.last();
         let mut bucket = Bucket {
             step: point.step,
+            seconds,
             steps: 1,
             loss: point.loss,
             accuracy: point.accuracy,
@@ -176,14 +199,22 @@ impl History {
             before,
             after: after.clone(),
         };
-        self.push_mark(Mark { step, change });
+        self.push_mark(Mark {
+            step,
+            seconds: self.last_seconds(),
+            change,
+        });
     }
 
     /// Notes that the data changed now.
     pub fn mark_data(&mut self, name: &str) {
         let step = self.last_step();
         let change = Change::Data(name.into());
-        self.push_mark(Mark { step, change });
+        self.push_mark(Mark {
+            step,
+            seconds: self.last_seconds(),
+            change,
+        });
     }
 
     /// A mark at the very start would mark nothing.
@@ -334,11 +365,12 @@ mod tests {
     fn with_steps(steps: u32) -> History {
         let mut history = History::default();
         for step in 1..=steps {
-            history.push_step(StepPoint {
+            let point = StepPoint {
                 step,
                 loss: 1.0,
                 accuracy: 0.5,
-            });
+            };
+            history.push_steps(&[point], step as f32);
         }
         history
     }
@@ -370,6 +402,23 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_come_together_share_their_time() {
+        let mut history = with_steps(2);
+        let point = |step| StepPoint {
+            step,
+            loss: 1.0,
+            accuracy: 0.5,
+        };
+        history.push_steps(&[point(3), point(4)], 6.0);
+        let seconds: Vec<f32> = history
+            .buckets()
+            .iter()
+            .map(|bucket| bucket.seconds)
+            .collect();
+        assert_eq!(seconds, [1.0, 2.0, 4.0, 6.0]);
+    }
+
+    #[test]
     fn a_new_network_leaves_nothing_behind() {
         let mut history = with_steps(10);
         history.mark_data("MNIST");
@@ -386,21 +435,22 @@ mod tests {
             loss: 2.0,
             accuracy: 0.5,
         };
-        history.push_step(point(4));
+        history.push_steps(&[point(4)], 4.0);
         assert_eq!(history.last_step(), 4);
         assert_eq!(history.buckets().len(), 4);
-        history.push_step(point(1));
+        history.push_steps(&[point(1)], 1.0);
         assert_eq!(history.last_step(), 1);
     }
 
     #[test]
     fn a_loss_that_is_no_number_is_not_drawn() {
         let mut history = History::default();
-        history.push_step(StepPoint {
+        let point = StepPoint {
             step: 1,
             loss: f32::NAN,
             accuracy: 0.1,
-        });
+        };
+        history.push_steps(&[point], 1.0);
         assert!(history.buckets().is_empty());
     }
 
@@ -410,6 +460,7 @@ mod tests {
         for step in 1..=2000 {
             history.push_evaluation(Evaluation {
                 step,
+                seconds: step as f32,
                 epoch: step as f32,
                 loss: 0.1,
                 accuracy: 0.9,

@@ -1,21 +1,39 @@
 //! The page of QNN Playground: what is seen, and nothing of what is computed.
 //! Networks are trained by an engine in a worker; the two talk by `qnn_protocol` only.
 
-mod answer;
+mod address;
+mod answers;
 mod app;
+mod bits;
 mod chart;
 mod controls;
+mod costs;
 mod draw_pad;
 mod engine;
 mod figures;
 mod format;
 mod gpu;
 mod history;
+mod keep;
+mod kept;
 mod kernels;
+mod language;
+mod leaderboard;
+mod mistakes;
 mod pixels;
+mod race;
+mod share;
+mod tabs;
+mod take;
+mod teach;
 mod test_strip;
+mod tiles;
+mod view;
+
+rust_i18n::i18n!("locales", fallback = "en");
 
 fn main() {
+    language::begin();
     let mount = gloo_utils::document().get_element_by_id("app");
     match mount {
         Some(mount) => yew::Renderer::<app::App>::with_root(mount).render(),

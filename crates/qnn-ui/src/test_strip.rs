@@ -5,6 +5,7 @@ use std::rc::Rc;
 use qnn_protocol::TestDigit;
 use yew::prelude::*;
 
+use crate::language::text;
 use crate::pixels::Pixels;
 
 /// The test images that the engine last showed.
@@ -18,44 +19,43 @@ pub struct Strip {
 #[derive(Clone, Properties)]
 pub struct TestStripProperties {
     pub strip: Rc<Strip>,
+    /// The names of the classes.
+    pub classes: Vec<AttrValue>,
 }
 
 impl PartialEq for TestStripProperties {
     fn eq(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.strip, &other.strip)
+        Rc::ptr_eq(&self.strip, &other.strip) && self.classes == other.classes
     }
 }
 
 #[component]
 pub fn TestStrip(properties: &TestStripProperties) -> Html {
-    let strip = &properties.strip;
+    let TestStripProperties { strip, classes } = properties;
+    let (width, height) = (strip.width, strip.height);
+    let name = |class: u8| classes.get(usize::from(class)).cloned().unwrap_or_default();
     html! {
         <ol id="test-strip" class="test-strip">
-            { for strip.digits.iter().map(|digit| test_digit(strip.width, strip.height, digit)) }
+            { for strip.digits.iter().map(|digit| {
+                let (label, answer) = (name(digit.label), name(digit.answer));
+                let percent = format!("{:.0}", 100.0 * digit.share);
+                let wrong = digit.answer != digit.label;
+                html! {
+                    <li class={classes!(wrong.then_some("wrong"))} title={text!("digit.share", percent = percent)}>
+                        <Pixels {width} {height} ink={digit.pixels.to_vec()} label={text!("digit.image", class = label)} />
+                        if wrong {
+                            <strong>
+                                <span aria-hidden="true">{ "✗ " }</span>
+                                <span class="unseen">{ text!("digit.wrong") }</span>
+                                { answer }
+                            </strong>
+                            <small>{ text!("digit.is", class = label) }</small>
+                        } else {
+                            <span><span class="unseen">{ text!("digit.right") }</span>{ answer }</span>
+                        }
+                    </li>
+                }
+            }) }
         </ol>
-    }
-}
-
-fn test_digit(width: u32, height: u32, digit: &TestDigit) -> Html {
-    let TestDigit {
-        pixels,
-        label,
-        answer,
-    } = digit;
-    let wrong = answer != label;
-    html! {
-        <li class={classes!(wrong.then_some("wrong"))}>
-            <Pixels {width} {height} ink={pixels.to_vec()} label={format!("test image of a {label}")} />
-            if wrong {
-                <strong>
-                    <span aria-hidden="true">{ "✗ " }</span>
-                    <span class="unseen">{ "wrongly read as " }</span>
-                    { answer.to_string() }
-                </strong>
-                <small>{ format!("is {label}") }</small>
-            } else {
-                <span><span class="unseen">{ "read as " }</span>{ answer.to_string() }</span>
-            }
-        </li>
     }
 }

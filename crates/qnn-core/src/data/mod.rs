@@ -2,13 +2,15 @@
 //! Where bytes come from (disk, network, a visitor's hand) is the caller's business.
 
 pub mod digits;
+mod drawings;
 mod idx;
 pub mod import;
 mod pad;
 
 pub use digits::{DIGITS, ProceduralDigits};
+pub use drawings::{Drawing, Drawings};
 pub use idx::{DataError, IdxFile, MAX_IMAGE_SIZE, Unpacker, data_set_from_files};
-pub use pad::{PAD_SIDE, Stroke, rasterize};
+pub use pad::{PAD_SIDE, Point, Stroke, rasterize};
 
 use std::ops::Range;
 
@@ -21,6 +23,9 @@ use crate::threads;
 pub const MAX_CLASSES: usize = 64;
 /// What counts as an epoch of the endless procedural digits: as many as MNIST has.
 pub const PROCEDURAL_EPOCH: usize = 60_000;
+
+/// Among so many images of other data there is one of a visitor's own drawings.
+pub const MIXED: usize = 8;
 
 /// Images of one size with a label each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +93,10 @@ pub enum TrainingData {
     Images(Images),
     /// Endless: no image comes twice.
     Procedural(Box<ProceduralDigits>),
+    /// Endless: variations of a visitor's drawings.
+    Drawings(Box<Drawings>),
+    /// Other data, with a variation of a drawing in the place of every [`MIXED`]th image.
+    Mixed(Box<TrainingData>, Box<Drawings>),
 }
 
 /// A training and a test set.
@@ -114,17 +123,98 @@ impl DataSet {
     }
 }
 
+impl DataSet {
+    /// A visitor's drawings alone: their variations to learn from, the drawings themselves to test with. `None` where fewer
+    /// than two classes have been drawn.
+    pub fn of_drawings(seed: u32, drawings: &[Drawing]) -> Option<DataSet> {
+        let mut classes: Vec<String> = drawings.iter().map(|one| one.class.clone()).collect();
+        classes.sort();
+        classes.dedup();
+        let drawings = Drawings::new(seed.into(), drawings, &classes);
+        let originals: Vec<_> = (0..drawings.len())
+            .map(|number| drawings.original(number))
+            .collect();
+        let mut drawn: Vec<u8> = originals.iter().map(|(_, label)| *label).collect();
+        let labels = drawn.clone();
+        drawn.sort_unstable();
+        drawn.dedup();
+        (drawn.len() == classes.len() && (2..=MAX_CLASSES).contains(&classes.len())).then(|| {
+            DataSet {
+                name: "your drawings".into(),
+                classes,
+                test: Images {
+                    width: PAD_SIDE,
+                    height: PAD_SIDE,
+                    pixels: originals
+                        .into_iter()
+                        .flat_map(|(pixels, _)| pixels)
+                        .collect(),
+                    labels,
+                },
+                train: TrainingData::Drawings(drawings.into()),
+            }
+        })
+    }
+
+    /// The same without a visitor's drawings, of `classes` classes then.
+    pub fn without_drawings(mut self, classes: usize) -> DataSet {
+        if let TrainingData::Mixed(data, _) = self.train {
+            self.train = *data;
+            self.classes.truncate(classes);
+        }
+        self
+    }
+
+    /// The same with a visitor's drawings among the training images, and the classes that only they have at the end. Without
+    /// any drawing, or where the images are of another size, it is as it was.
+    pub fn with_drawings(self, seed: u32, drawings: &[Drawing]) -> DataSet {
+        let mut classes = self.classes.clone();
+        for drawing in drawings {
+            if !classes.contains(&drawing.class) && classes.len() < MAX_CLASSES {
+                classes.push(drawing.class.clone());
+            }
+        }
+        let drawings = Drawings::new(seed.into(), drawings, &classes);
+        if drawings.is_empty() || self.test.image_size() != PAD_SIDE * PAD_SIDE {
+            return self;
+        }
+        DataSet {
+            classes,
+            train: TrainingData::Mixed(self.train.into(), drawings.into()),
+            ..self
+        }
+    }
+}
+
 /// Names for classes of which only the labels are known: "0", "1", and so on.
 fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|label| label.to_string()).collect()
 }
 
 impl TrainingData {
+    /// A visitor's drawings in it.
+    pub fn drawings(&self) -> usize {
+        match self {
+            TrainingData::Images(_) | TrainingData::Procedural(_) => 0,
+            TrainingData::Drawings(drawings) | TrainingData::Mixed(_, drawings) => drawings.len(),
+        }
+    }
+
+    /// Images in it, but for the visitor's drawings; `None` where they are endless.
+    pub fn images(&self) -> Option<usize> {
+        match self {
+            TrainingData::Images(images) => Some(images.len()),
+            TrainingData::Procedural(_) | TrainingData::Drawings(_) => None,
+            TrainingData::Mixed(data, _) => data.images(),
+        }
+    }
+
     /// Images that make an epoch.
     pub fn epoch_length(&self) -> usize {
         match self {
             TrainingData::Images(images) => images.len(),
-            TrainingData::Procedural(_) => PROCEDURAL_EPOCH,
+            TrainingData::Procedural(_) | TrainingData::Drawings(_) => PROCEDURAL_EPOCH,
+            TrainingData::Mixed(data, _) => data.epoch_length(),
         }
     }
 
@@ -133,6 +223,8 @@ impl TrainingData {
         match self {
             TrainingData::Images(images) => images.image_size(),
             TrainingData::Procedural(_) => digits::SIDE * digits::SIDE,
+            TrainingData::Drawings(_) => PAD_SIDE * PAD_SIDE,
+            TrainingData::Mixed(data, _) => data.image_size(),
         }
     }
 
@@ -150,18 +242,40 @@ impl TrainingData {
                 (pixels, labels)
             }
             TrainingData::Procedural(digits) => {
-                let first = u64::from(epoch) * PROCEDURAL_EPOCH as u64;
-                let range = first + positions.start as u64..first + positions.end as u64;
+                let first = endless(epoch, positions.start);
+                let range = first..first + positions.len() as u64;
                 let images = Images::procedural(digits, range);
                 (images.pixels, images.labels)
+            }
+            TrainingData::Drawings(drawings) => {
+                let places: Vec<usize> = positions.collect();
+                varied(drawings, epoch, &places)
+            }
+            TrainingData::Mixed(data, drawings) => {
+                let first = positions.start;
+                let places: Vec<usize> = positions
+                    .clone()
+                    .filter(|position| position % MIXED == MIXED - 1)
+                    .collect();
+                let (mut pixels, mut labels) = data.batch(epoch, order, positions);
+                let (drawn, drawn_labels) = varied(drawings, epoch, &places);
+                let drawn = drawn.chunks_exact(PAD_SIDE * PAD_SIDE).zip(drawn_labels);
+                for (place, (drawn, label)) in places.iter().zip(drawn) {
+                    let place = place - first;
+                    pixels[place * drawn.len()..][..drawn.len()].copy_from_slice(drawn);
+                    labels[place] = label;
+                }
+                (pixels, labels)
             }
         }
     }
 
     /// The order of the images in epoch `epoch`: shuffled anew by `seed`. Empty for endless data, which needs none.
     pub fn order(&self, seed: u32, epoch: u32) -> Vec<u32> {
-        let TrainingData::Images(images) = self else {
-            return Vec::new();
+        let images = match self {
+            TrainingData::Images(images) => images,
+            TrainingData::Mixed(data, _) => return data.order(seed, epoch),
+            TrainingData::Procedural(_) | TrainingData::Drawings(_) => return Vec::new(),
         };
         let mut random = shuffle(seed, epoch);
         let mut order: Vec<u32> = (0..images.len() as u32).collect();
@@ -172,6 +286,21 @@ impl TrainingData {
         }
         order
     }
+}
+
+/// The number of an image of endless data.
+fn endless(epoch: u32, position: usize) -> u64 {
+    u64::from(epoch) * PROCEDURAL_EPOCH as u64 + position as u64
+}
+
+/// The variations of drawings at these places of an epoch, made on all threads: pixels and labels.
+fn varied(drawings: &Drawings, epoch: u32, places: &[usize]) -> (Vec<u8>, Vec<u8>) {
+    let mut made = vec![(Vec::new(), 0); places.len()];
+    threads::for_each(made.iter_mut().zip(places), |_, (made, place)| {
+        *made = drawings.variation(endless(epoch, *place));
+    });
+    let (pixels, labels): (Vec<Vec<u8>>, Vec<u8>) = made.into_iter().unzip();
+    (pixels.concat(), labels)
 }
 
 #[cfg(test)]
@@ -194,5 +323,49 @@ mod tests {
             assert_eq!(order, (0..100).collect::<Vec<_>>());
         }
         assert_eq!(data.batch(0, &[5, 9, 2], 1..3).0, [9, 2]);
+    }
+
+    fn drawing(class: &str) -> Drawing {
+        Drawing {
+            strokes: vec![vec![(0.1, 0.1, 1.0), (0.9, 0.2, 1.0)]],
+            class: class.into(),
+        }
+    }
+
+    #[test]
+    fn drawings_come_among_other_images_and_bring_their_classes() {
+        let plain = DataSet::procedural(1, 10);
+        let (pixels, labels) = plain.train.batch(2, &[], 90..190);
+        let mixed = plain.with_drawings(1, &[drawing("7"), drawing("cat")]);
+        assert_eq!((mixed.train.drawings(), mixed.train.images()), (2, None));
+        assert_eq!(mixed.classes[9..], ["9", "cat"]);
+        let (with_drawings, with_labels) = mixed.train.batch(2, &[], 90..190);
+        for place in 0..100 {
+            let image = place * 784..(place + 1) * 784;
+            let is_drawn = (place + 90) % MIXED == MIXED - 1;
+            assert_eq!(
+                pixels[image.clone()] != with_drawings[image],
+                is_drawn,
+                "{place}"
+            );
+            if is_drawn {
+                assert!(matches!(with_labels[place], 7 | 10));
+            } else {
+                assert_eq!(with_labels[place], labels[place]);
+            }
+        }
+        let again = mixed.without_drawings(10);
+        assert_eq!((again.classes.len(), again.train.drawings()), (10, 0));
+    }
+
+    #[test]
+    fn drawings_alone_need_two_classes() {
+        assert!(DataSet::of_drawings(1, &[drawing("cat")]).is_none());
+        let data =
+            DataSet::of_drawings(1, &[drawing("cat"), drawing("dog"), drawing("cat")]).unwrap();
+        assert_eq!(data.classes, ["cat", "dog"]);
+        assert_eq!(data.test.labels, [0, 1, 0]);
+        let (pixels, labels) = data.train.batch(0, &[], 0..30);
+        assert_eq!((pixels.len(), labels.len()), (30 * 784, 30));
     }
 }

@@ -7,7 +7,7 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct BitSliderProperties {
     pub id: &'static str,
-    pub label: &'static str,
+    pub label: AttrValue,
     pub bits: Bits,
     pub levels: Levels,
     /// Whether these are the bits of a gradient, which has a zero and no single bit.
@@ -37,7 +37,7 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
     html! {
         <div class="bit-slider">
             <label for={properties.id}>
-                { properties.label }
+                { &properties.label }
                 <output for={properties.id}>{ name(bits) }</output>
             </label>
             <div class="slider">

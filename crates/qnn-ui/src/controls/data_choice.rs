@@ -11,17 +11,31 @@ pub enum DataOption {
     Procedural,
     Mnist,
     Files,
+    Drawings,
 }
 
 impl DataOption {
-    const ALL: [DataOption; 3] = [DataOption::Procedural, DataOption::Mnist, DataOption::Files];
+    const ALL: [DataOption; 4] = [
+        DataOption::Procedural,
+        DataOption::Mnist,
+        DataOption::Files,
+        DataOption::Drawings,
+    ];
 
-    fn value(self) -> &'static str {
+    /// How a link names it.
+    pub fn value(self) -> &'static str {
         match self {
             DataOption::Procedural => "procedural",
             DataOption::Mnist => "mnist",
             DataOption::Files => "files",
+            DataOption::Drawings => "drawings",
         }
+    }
+
+    pub fn named(value: &str) -> Option<DataOption> {
+        DataOption::ALL
+            .into_iter()
+            .find(|option| option.value() == value)
     }
 
     fn name(self) -> &'static str {
@@ -29,6 +43,7 @@ impl DataOption {
             DataOption::Procedural => "Procedural digits",
             DataOption::Mnist => "MNIST",
             DataOption::Files => "Your files",
+            DataOption::Drawings => "Your drawings",
         }
     }
 }

@@ -10,6 +10,7 @@ use yew::prelude::*;
 use super::choice::Choice;
 use super::form::{Field, Form, starts_anew};
 use crate::app::Message;
+use crate::language::text;
 
 const LEVELS: [(&str, Levels); 2] = [
     ("linear", Levels::Linear),
@@ -24,6 +25,9 @@ const MOMENTUM: Optimizer = Optimizer::Sgd { momentum: 0.9 };
 #[derive(Properties, PartialEq)]
 pub struct SettingsProperties {
     pub form: Form,
+    /// Whether settings are changed for all networks, and whether there is only one.
+    pub for_all: bool,
+    pub is_alone: bool,
     /// The data controls, which come first in the form.
     pub children: Html,
     pub dispatch: Callback<Message>,
@@ -67,10 +71,20 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
         })
         .collect();
     let preset = preset.map_or("", |preset| preset.name);
+    let on_for_all = dispatch.reform(|event: Event| {
+        let input = event.target_dyn_into::<HtmlInputElement>();
+        Message::ForAll(input.is_some_and(|input| input.checked()))
+    });
     let begins_anew = starts_anew(form.in_force(), &typed);
     html! {
         <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
+            if !properties.is_alone {
+                <label class="check">
+                    <input id="for-all" type="checkbox" checked={properties.for_all} onchange={on_for_all} />
+                    { text!("settings.for_all") }
+                </label>
+            }
             <div class="field">
                 <label for="preset">{ "Preset" }</label>
                 <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />

@@ -1,0 +1,47 @@
+//! Keeps bytes in the browser's own storage, by name: the race, so that it survives a reload, and the networks of the map.
+//! Nothing of it leaves the machine. Where there is no storage, nothing is kept, and that is said.
+
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Cache, Request, Response};
+
+/// Hosts are shared: the page's own storage by its name.
+const STORE: &str = "qnn-kept";
+
+/// Keeps `bytes` by `name`, in place of what was kept there.
+pub async fn save(name: &str, bytes: &Uint8Array) -> Result<(), JsValue> {
+    let response = Response::new_with_opt_js_u8_array(Some(bytes))?;
+    JsFuture::from(store().await?.put_with_request(&request(name)?, &response)).await?;
+    Ok(())
+}
+
+/// What is kept by `name`.
+pub async fn load(name: &str) -> Result<Option<Uint8Array>, JsValue> {
+    let found = JsFuture::from(store().await?.match_with_request(&request(name)?)).await?;
+    let Ok(response) = found.dyn_into::<Response>() else {
+        return Ok(None);
+    };
+    let buffer = JsFuture::from(response.array_buffer()?).await?;
+    Ok(Some(Uint8Array::new(&buffer)))
+}
+
+/// Forgets what is kept by `name`, if anything is.
+pub async fn forget(name: &str) -> Result<(), JsValue> {
+    JsFuture::from(store().await?.delete_with_request(&request(name)?)).await?;
+    Ok(())
+}
+
+async fn store() -> Result<Cache, JsValue> {
+    let caches = gloo_utils::window().caches()?;
+    let scope = gloo_utils::document().base_uri()?.unwrap_or_default();
+    let store = JsFuture::from(caches.open(&format!("{STORE} {scope}"))).await?;
+    Ok(store.unchecked_into())
+}
+
+/// Things are kept by addresses that nothing is ever fetched from.
+fn request(name: &str) -> Result<Request, JsValue> {
+    let base = gloo_utils::document().base_uri()?.unwrap_or_default();
+    let address = web_sys::Url::new_with_base(&format!("kept/{name}"), &base)?;
+    Request::new_with_str(&address.href())
+}
