@@ -1,6 +1,7 @@
 // The worker of the engine: loads the build that this browser can run and starts it: with threads and relaxed SIMD, with
 // threads, or without. The page hears `Ready` when the engine listens, or an error event when it cannot run at all.
-// `worker.js?threads=N` asks for N threads, `&build=single`, `threads` or `relaxed` for a build.
+// `worker.js?threads=N` asks for N threads, `&gpu` for a build with the GPU, `&build=single`, `threads`, `relaxed`, `gpu` or
+// `single-gpu` for a build.
 
 const asked = new URL(location).searchParams;
 const threads = Number(asked.get("threads")) || Math.min(navigator.hardwareConcurrency || 1, 8);
@@ -20,8 +21,11 @@ function isValid(instructions) {
 }
 
 function bestBuild() {
-    if (!crossOriginIsolated || threads === 1) return "single";
-    return hasRelaxedSimd() ? "relaxed" : "threads";
+    const withGpu = asked.has("gpu");
+    const withThreads = crossOriginIsolated && threads > 1;
+    if (withThreads && hasRelaxedSimd()) return withGpu ? "gpu" : "relaxed";
+    if (withGpu) return "single-gpu";
+    return withThreads ? "threads" : "single";
 }
 
 async function withThreads(build) {
@@ -32,7 +36,7 @@ async function withThreads(build) {
 }
 
 async function withoutThreads() {
-    const engine = await import("./engine/single/qnn_engine.js");
+    const engine = await import(`./engine/${asked.has("gpu") ? "single-gpu" : "single"}/qnn_engine.js`);
     await engine.default();
     engine.start(1);
 }
@@ -47,7 +51,7 @@ addEventListener("unhandledrejection", ({ reason }) => reportError(reason));
 try {
     if (!hasSimd()) throw new Error("this browser's WebAssembly has no SIMD; a newer one has");
     const build = asked.get("build") ?? bestBuild();
-    if (build === "single") {
+    if (build.startsWith("single")) {
         await withoutThreads();
     } else {
         try {

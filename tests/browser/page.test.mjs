@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open, serve } from "./support.mjs";
+import { accuracy, launch, open, serve, steps, text, until } from "./support.mjs";
 
 let browser, server;
 before(async () => {
@@ -24,19 +24,6 @@ async function visit(check, { path = "", ...options } = {}) {
     } finally {
         await page.context().close();
     }
-}
-
-const text = (page, id) => page.locator(`#${id}`).innerText();
-const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
-const accuracy = async (page) => Number.parseFloat(await text(page, "test-accuracy"));
-
-/** Waits until `holds` does, some ten seconds at the most. */
-async function until(holds, what) {
-    for (let i = 0; i < 200; i++) {
-        if (await holds()) return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    assert.fail(`it never came about that ${what}`);
 }
 
 /** Sets a range input to the position of a bit width. */
@@ -85,6 +72,7 @@ test("bits change in mid-training without losing what was learned", () =>
 
 test("kernels race, the page says how fast they are, and the visitor may overrule the race in mid-training", () =>
     visit(async (page) => {
+        await page.locator("#tab-machine").click();
         await page.locator("#kernels summary").click();
         const speeds = await page.locator("#kernel-race tbody td:last-child").allInnerTexts();
         assert.equal(speeds.length, 5);
@@ -106,6 +94,7 @@ test("kernels race, the page says how fast they are, and the visitor may overrul
 test("a kernel that needs more memory than there is is refused, and the list says so", () =>
     visit(
         async (page) => {
+            await page.locator("#tab-machine").click();
             await page.locator("#kernels summary").click();
             await page.locator("#hidden").fill("4096, 4096");
             await page.locator("#hidden").press("Enter");

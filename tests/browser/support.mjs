@@ -1,5 +1,6 @@
 // What the tests in a browser share: servers for the built page, a headless Chromium, and pages that tell what went wrong.
 
+import assert from "node:assert/strict";
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -198,4 +199,20 @@ export function converse(page, { script = "worker.js", messages, until }) {
             }),
         { script, messages, until },
     );
+}
+
+/** What an element says, by its id. */
+export const text = (page, id) => page.locator(`#${id}`).innerText();
+/** Steps that the chosen network has trained. */
+export const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
+/** Its accuracy on the test set, in percent. */
+export const accuracy = async (page) => Number.parseFloat(await text(page, "test-accuracy"));
+
+/** Waits until `holds` does, some twenty seconds at the most. */
+export async function until(holds, what) {
+    for (let i = 0; i < 200; i++) {
+        if (await holds()) return;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.fail(`it never came about that ${what}`);
 }

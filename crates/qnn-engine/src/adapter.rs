@@ -1,38 +1,15 @@
-//! The browser's GPU: whether there is one, and the paper's comparison on it. How a network trains there is `gpu`'s.
-
-use std::num::NonZero;
-use std::rc::Rc;
-use std::sync::Arc;
+//! The browser's GPU as it is seen without opening it: whether there is one, and what it is called.
 
 use js_sys::{Function, Object, Promise, Reflect};
-use qnn_core::data::DataSet;
-use qnn_core::kernels::Choice;
-use qnn_core::measure::{GpuReport, TrainingSpeed};
-use qnn_core::threads;
-use qnn_core::train::Trainer;
-use qnn_gpu::{
-    Gpu, GpuError, GpuTrainer, Race, Request, Rounds, compare_networks, compare_products,
-    compared_spec, training_speed,
-};
 use qnn_protocol::GpuState;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::{Slices, now};
+/// Names of programs on the processor that pass for GPUs.
+const SOFTWARE: [&str; 4] = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
 
-/// Units of the hidden layers of the networks whose training is timed; the last is the paper's, which answers as well.
-const UNITS: [usize; 2] = [512, 4096];
-/// How often everything is timed: less often where it takes long.
-const ROUNDS: Rounds = Rounds {
-    most: 5,
-    patience: 10_000.0,
-};
-/// Seconds of training, and milliseconds of the processor's.
-const TRAINING: f64 = 2.0;
-const PROCESSOR_TIME: f64 = 500.0;
-
-/// Opens the GPU.
-pub async fn open() -> Result<Rc<Gpu>, GpuState> {
+/// What the browser tells of the adapter that we would get, its maker and its kind and seldom more; or why there is none.
+pub async fn find() -> Result<String, GpuState> {
     let global = js_sys::global();
     let is_secure = Reflect::get(&global, &"isSecureContext".into());
     let is_secure = is_secure.is_ok_and(|is_secure| is_secure.is_truthy());
@@ -45,27 +22,21 @@ pub async fn open() -> Result<Rc<Gpu>, GpuState> {
             GpuState::NotSecure
         });
     }
-    let no_adapter = |error: GpuError| GpuState::NoAdapter {
-        reason: error.to_string(),
-    };
-    let request = Request {
-        name: name(&web_gpu).await.ok(),
-        ..Request::default()
-    };
-    let opened = Gpu::open(request).await;
-    opened.map(Rc::new).map_err(no_adapter)
-}
-
-/// Lets the tiles race where the GPU is hardware: what a software adapter does is done by the processor that trains.
-pub async fn race(gpu: &Gpu) -> Result<Option<Race>, GpuError> {
-    if gpu.is_software() {
-        return Ok(None);
+    let adapter = request(&web_gpu).await.unwrap_or_default();
+    if !adapter.is_truthy() {
+        let reason = "the browser offers no adapter".into();
+        return Err(GpuState::NoAdapter { reason });
     }
-    gpu.race(&now).await.map(Some)
+    Ok(name(&adapter))
 }
 
-/// What the browser tells of the adapter that we get: its maker and its kind, and seldom more.
-async fn name(web_gpu: &JsValue) -> Result<String, JsValue> {
+/// Whether an adapter of this name is a program on the processor, whose speed says nothing of a GPU's.
+pub fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SOFTWARE.iter().any(|software| name.contains(software))
+}
+
+async fn request(web_gpu: &JsValue) -> Result<JsValue, JsValue> {
     let options = Object::new();
     Reflect::set(
         &options,
@@ -74,8 +45,11 @@ async fn name(web_gpu: &JsValue) -> Result<String, JsValue> {
     )?;
     let ask: Function = Reflect::get(web_gpu, &"requestAdapter".into())?.dyn_into()?;
     let asked: Promise = ask.call1(web_gpu, &options)?.dyn_into()?;
-    let adapter = JsFuture::from(asked).await?;
-    let info = Reflect::get(&adapter, &"info".into())?;
+    JsFuture::from(asked).await
+}
+
+fn name(adapter: &JsValue) -> String {
+    let info = Reflect::get(adapter, &"info".into()).unwrap_or_default();
     let part = |name: &str| Reflect::get(&info, &name.into()).ok()?.as_string();
     let parts = ["vendor", "architecture", "device", "description"].into_iter();
     let parts: Vec<String> = parts
@@ -83,103 +57,8 @@ async fn name(web_gpu: &JsValue) -> Result<String, JsValue> {
         .filter(|part| !part.is_empty())
         .collect();
     if parts.is_empty() {
-        return Err(JsValue::NULL);
+        "an adapter without a name".into()
+    } else {
+        parts.join(", ")
     }
-    Ok(parts.join(", "))
-}
-
-/// Compares the GPU's kernels as the paper does, and training on it with the processor's, on `data` or on digits that are
-/// drawn. What cannot be done is told in a sentence.
-pub async fn compare(
-    gpu: Rc<Gpu>,
-    data: Arc<DataSet>,
-    choice: Choice,
-    progress: &dyn Fn(&str, f32),
-) -> Result<GpuReport, String> {
-    let told = |error: GpuError| error.to_string();
-    // Of four parts, each a quarter as far as the visitor can tell.
-    let tell = |part: u8, what: &str, share: f32| {
-        progress(
-            &format!("{part} of 4: {what}"),
-            (f32::from(part - 1) + share) / 4.0,
-        );
-    };
-    tell(1, "finding the fastest ways to cut a product up", 0.0);
-    let race = gpu.race(&now).await.map_err(told)?;
-    let side = NonZero::new(race.side()).expect("a side is not zero");
-    let what = format!("multiplying {side} × {side} by {side} × {side} signs");
-    let share = |share| tell(2, &what, share);
-    let product = compare_products(&gpu, &race, side, ROUNDS, &now, &share).await;
-    let product = product.map_err(told)?;
-
-    let mut training = Vec::new();
-    let mut network = None;
-    for (index, units) in UNITS.into_iter().enumerate() {
-        let what = format!("training three layers of {units} units");
-        tell(3, &what, index as f32 / UNITS.len() as f32);
-        let (speed, trainer) = train(&gpu, units, &data, choice).await?;
-        training.push(speed);
-        network = Some((trainer.freeze(), trainer.weight_count()));
-    }
-    let (network, weights) = network.expect("there are such networks");
-    let images = data.test.first(race.images(weights));
-    let what = format!(
-        "reading {} digits with three layers of 4096 units",
-        images.len()
-    );
-    let share = |share| tell(4, &what, share);
-    let network = compare_networks(&gpu, &race, &network, &images, ROUNDS, &now, &share).await;
-    let network = network.map_err(told)?;
-    Ok(gpu.report(&race, vec![network, product], training))
-}
-
-/// How fast a network trains here and there, and the network after that.
-async fn train(
-    gpu: &Rc<Gpu>,
-    units: usize,
-    data: &DataSet,
-    choice: Choice,
-) -> Result<(TrainingSpeed, Trainer), String> {
-    let spec = compared_spec(units);
-    let mut trainer = Trainer::new(spec.clone(), data.test.image_size(), data.classes.len())
-        .map_err(|error| error.to_string())?;
-    trainer.choose_kernels(choice);
-    let data = &data.train;
-    let slices = Slices::new();
-    // The first step packs the weights, and is not timed.
-    let (mut images, mut milliseconds, mut steps) = (0, 0.0, 0);
-    while milliseconds < PROCESSOR_TIME || trainer.is_within_step() {
-        let begun = now();
-        let metrics = threads::team(|| trainer.advance(data)).map_err(|error| error.to_string())?;
-        if steps > 0 {
-            milliseconds += now() - begun;
-            images += metrics.map_or(0, |metrics| metrics.images);
-        }
-        steps += u32::from(metrics.is_some());
-        slices.pause().await;
-    }
-    let told = |error: qnn_gpu::TrainingError| error.to_string();
-    let mut on_gpu = GpuTrainer::new(gpu.clone(), &trainer, data)
-        .await
-        .map_err(|error| error.to_string())?;
-    // The first step compiles what the device runs, and is all that a slow one does.
-    let mut speed = 0.0;
-    let mut steps = 1;
-    for _ in 0..3 {
-        let measured = training_speed(&mut on_gpu, data, steps, &now).await;
-        speed = measured.map_err(told)?;
-        let seconds = steps as f64 * spec.batch_size as f64 / speed;
-        if seconds > TRAINING {
-            break;
-        }
-        steps = (speed * TRAINING / spec.batch_size as f64).clamp(5.0, 1000.0) as u32;
-    }
-    on_gpu.finish(&mut trainer).await.map_err(told)?;
-    let speed = TrainingSpeed {
-        hidden: spec.hidden,
-        batch_size: spec.batch_size,
-        gpu: speed.round(),
-        processor: (images as f64 * 1000.0 / milliseconds).round(),
-    };
-    Ok((speed, trainer))
 }

@@ -3,7 +3,10 @@
 
 use qnn_core::data::TrainingData;
 use qnn_core::train::{StepMetrics, Trainer};
-use qnn_gpu::{GpuTrainer, PreparedTrainer, TrainingError};
+use qnn_gpu::GpuTrainer;
+use qnn_protocol::GpuSpeeds;
+
+pub use qnn_gpu::{Gpu, GpuError, PreparedTrainer, Race as TileRace, TrainingError};
 
 /// Steps begun ahead take so long, in milliseconds: enough for the device to be busy, and little enough for a pause.
 const AHEAD: f64 = 40.0;
@@ -15,7 +18,7 @@ const DOWNLOAD_SHARE: f64 = 0.2;
 pub struct OnGpu {
     trainer: GpuTrainer,
     /// Whether no step is begun any more: when what was learned has come back, the processor goes on.
-    pub is_leaving: bool,
+    is_leaving: bool,
     /// When metrics came last, or the first step since a pause was begun.
     heard: f64,
     /// Milliseconds of a step, lately.
@@ -46,6 +49,15 @@ impl OnGpu {
             asked: 0.0,
             due: 0.0,
         }
+    }
+
+    /// No step is begun any more from now on.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving
     }
 
     /// Steps begun.
@@ -125,5 +137,14 @@ impl OnGpu {
             self.trainer.begin_download();
             self.asked = time;
         }
+    }
+}
+
+/// What a race of tiles says of the GPU's speed.
+pub fn speeds(race: &TileRace) -> GpuSpeeds {
+    GpuSpeeds {
+        planes: race.planes[0].giga_macs,
+        floats: race.floats[0].giga_macs,
+        limits: race.limits,
     }
 }

@@ -1,22 +1,27 @@
 //! The worker that trains: it owns the data, the network and the thread pool, and talks to the page by messages
-//! only. Built without threads, with them, and with relaxed SIMD too; `www/worker.js` chooses. This file is the browser's side of it;
+//! only. Built without threads, with them, and with relaxed SIMD too, all without the GPU, and with it; `www/worker.js` chooses. This file is the browser's side of it;
 //! what the messages do is `session`, where data comes from is `load`.
 
 mod adapter;
+#[cfg(feature = "gpu")]
+mod comparison;
+#[cfg_attr(not(feature = "gpu"), path = "no_gpu.rs")]
 mod gpu;
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(all(test, feature = "gpu", not(target_arch = "wasm32")))]
 mod gpu_tests;
 mod load;
 mod look;
 mod racer;
 mod session;
+#[cfg(feature = "gpu")]
+mod with_gpu;
+#[cfg(not(feature = "gpu"))]
+mod without_gpu;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{AbortHandle, LocalBoxFuture, Shared, abortable};
 use gloo_timers::future::sleep;
 use js_sys::{Array, Promise, Uint8Array};
 use qnn_core::measure::{Operation, kernel_names};
@@ -27,6 +32,10 @@ use session::{Pace, Request, Session};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
+#[cfg(feature = "gpu")]
+use with_gpu::GpuWork;
+#[cfg(not(feature = "gpu"))]
+use without_gpu::GpuWork;
 
 #[cfg(feature = "threads")]
 pub use wasm_bindgen_rayon::init_thread_pool;
@@ -43,8 +52,7 @@ pub fn start(threads: u32) {
         working: Cell::new(false),
         load: Cell::new(0),
         measured: RefCell::default(),
-        comparison: RefCell::default(),
-        opening: RefCell::default(),
+        gpu_work: GpuWork::default(),
     });
     let (listening, opening) = (engine.clone(), engine);
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -79,10 +87,7 @@ struct Engine {
     load: Cell<u32>,
     /// What was timed.
     measured: RefCell<Vec<(Subject, Operation)>>,
-    /// The comparison of the GPU's kernels under way.
-    comparison: RefCell<Option<AbortHandle>>,
-    /// The opening of the GPU under way.
-    opening: RefCell<Option<Shared<LocalBoxFuture<'static, ()>>>>,
+    gpu_work: GpuWork,
 }
 
 impl Engine {
@@ -114,84 +119,11 @@ impl Engine {
             }
             Some(Request::PrepareGpu) => spawn_local(self.clone().prepare_gpu()),
             Some(Request::CompareGpu) => self.clone().compare_gpu(),
-            Some(Request::CancelComparison) => {
-                if let Some(comparison) = self.comparison.take() {
-                    comparison.abort();
-                }
-            }
+            Some(Request::CancelComparison) => self.cancel_comparison(),
             None => {}
         }
         self.clone().move_to_gpu();
         self.work();
-    }
-
-    /// Opens the GPU there is, unless it is open or being opened.
-    async fn open_gpu(self: Rc<Self>) {
-        let opening = self.opening.borrow().clone();
-        if let Some(opening) = opening {
-            return opening.await;
-        }
-        if self.session.borrow().gpu().is_some() {
-            return;
-        }
-        let engine = self.clone();
-        let opening = async move {
-            let opened = adapter::open().await;
-            engine.session.borrow_mut().gpu_opened(opened);
-            engine.flush();
-        };
-        let opening = opening.boxed_local().shared();
-        self.opening.replace(Some(opening.clone()));
-        opening.await;
-        self.opening.take();
-    }
-
-    /// Opens the GPU and lets its tiles race.
-    async fn prepare_gpu(self: Rc<Self>) {
-        self.clone().open_gpu().await;
-        let gpu = self.session.borrow().gpu();
-        if let Some(gpu) = gpu {
-            let raced = adapter::race(&gpu).await;
-            self.session.borrow_mut().gpu_ready(raced);
-            self.flush();
-            self.work();
-        }
-    }
-
-    /// Runs the comparison beside the training, unless one is running.
-    fn compare_gpu(self: Rc<Self>) {
-        let mut running = self.comparison.borrow_mut();
-        if running
-            .as_ref()
-            .is_some_and(|running| !running.is_aborted())
-        {
-            return;
-        }
-        let engine = self.clone();
-        let (comparison, handle) = abortable(async move {
-            engine.clone().open_gpu().await;
-            let (gpu, data, choice) = engine.session.borrow_mut().begin_comparison()?;
-            adapter::compare(gpu, data, choice, &|what, fraction| {
-                post(&FromEngine::Comparing {
-                    what: what.into(),
-                    fraction,
-                });
-            })
-            .await
-        });
-        *running = Some(handle);
-        drop(running);
-        spawn_local(async move {
-            let outcome = comparison.await;
-            self.comparison.take();
-            self.session.borrow_mut().compared();
-            let (report, problem) = match outcome {
-                Ok(Ok(report)) => (Some(report), None),
-                Ok(Err(problem)) => (None, Some(problem)),
-                Err(_cancelled) => (None, None),
-            };
-            post(&FromEngine::Compared { report, problem });
-        });
     }
 
     /// Works in slices, with the page's messages heard between them, for as long as there is work.
@@ -220,19 +152,6 @@ impl Engine {
                 }
             }
             self.working.set(false);
-        });
-    }
-
-    /// Makes the network on the GPU where it is to train there.
-    fn move_to_gpu(self: Rc<Self>) {
-        let Some((network, made)) = self.session.borrow_mut().begin_move() else {
-            return;
-        };
-        spawn_local(async move {
-            let made = made.await;
-            self.session.borrow_mut().end_move(network, made);
-            self.flush();
-            self.work();
         });
     }
 

@@ -7,12 +7,11 @@ use qnn_core::packed::PackedNetwork;
 use qnn_core::report::TestReport;
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{StepMetrics, Trainer};
-use qnn_gpu::{GpuError, PreparedTrainer, TrainingError};
 use qnn_protocol::{DrawnAnswer, FromEngine, NetworkId, StepPoint, View};
 use send_wrapper::SendWrapper;
 use serde_bytes::ByteBuf;
 
-use crate::gpu::OnGpu;
+use crate::gpu::{GpuError, OnGpu, PreparedTrainer, TrainingError};
 use crate::look;
 use crate::session::Shared;
 
@@ -433,7 +432,7 @@ impl Racer {
     pub fn leave_gpu(&mut self) {
         self.moved = None;
         if let Some(on_gpu) = &mut self.on_gpu {
-            on_gpu.is_leaving = true;
+            on_gpu.leave();
             self.standing.is_busy = true;
         }
     }
@@ -481,14 +480,14 @@ impl Racer {
             }
         };
         let mut is_active = !news.metrics.is_empty() || news.has_learned;
-        let is_over = on_gpu.is_leaving && !on_gpu.is_busy() && !on_gpu.is_ahead_of(trainer);
+        let is_over = on_gpu.is_leaving() && !on_gpu.is_busy() && !on_gpu.is_ahead_of(trainer);
         match shared.mode {
-            _ if on_gpu.is_leaving || !may_begin => {}
+            _ if on_gpu.is_leaving() || !may_begin => {}
             Mode::Paused => {}
             Mode::UpTo(last) => on_gpu.steps_up_to(last, &data.train, time),
             Mode::Training => is_active |= on_gpu.begin_steps(&data.train, time),
         }
-        let is_last = on_gpu.is_leaving || shared.mode != Mode::Training;
+        let is_last = on_gpu.is_leaving() || shared.mode != Mode::Training;
         on_gpu.bring_back(trainer, is_last, time);
         let is_over_in_pause = shared.mode == Mode::Paused
             && on_gpu.steps_over() == on_gpu.step_count()
@@ -498,7 +497,7 @@ impl Racer {
         self.standing = Standing {
             step: on_gpu.steps_over(),
             epoch,
-            is_busy: on_gpu.is_leaving || on_gpu.is_busy() || on_gpu.is_ahead_of(trainer),
+            is_busy: on_gpu.is_leaving() || on_gpu.is_busy() || on_gpu.is_ahead_of(trainer),
         };
         let images: usize = news.metrics.iter().map(|metrics| metrics.images).sum();
         self.speed.count(images, news.milliseconds);
@@ -592,14 +591,19 @@ impl Racer {
         if let Some(View::Mistakes { cell }) = shared.looks_at(self.id) {
             self.tell_mistakes(cell, shared);
         }
-        let small = |trainer: &&Trainer| {
-            trainer.weight_count() <= CHECKPOINT_WEIGHTS && !trainer.is_within_step()
-        };
-        if let Some(trainer) = self.trainer.as_ref().filter(small) {
-            let checkpoint = trainer.checkpoint();
+        let is_small = |trainer: &Trainer| trainer.weight_count() <= CHECKPOINT_WEIGHTS;
+        if self.trainer.as_ref().is_some_and(is_small) {
+            self.tell_checkpoint(shared);
+        }
+    }
+
+    /// Sends all that is needed to go on from here, unless a step is under way.
+    pub fn tell_checkpoint(&self, shared: &mut Shared) {
+        let trainer = self.trainer.as_ref();
+        if let Some(trainer) = trainer.filter(|trainer| !trainer.is_within_step()) {
             shared.messages.push(FromEngine::Checkpoint {
                 network: self.id,
-                checkpoint,
+                checkpoint: trainer.checkpoint(),
             });
         }
     }

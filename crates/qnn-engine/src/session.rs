@@ -10,13 +10,12 @@ use qnn_core::layers::ProductKind;
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{Diverged, Trainer};
 use qnn_core::tune::{Tuner, products};
-use qnn_gpu::{Gpu, GpuError, PreparedTrainer, Race as TileRace};
 use qnn_protocol::{
-    DataSource, DataSummary, FromEngine, GpuSpeeds, GpuState, MAX_NETWORKS, NetworkId, Subject,
-    ToEngine, View,
+    DataSource, DataSummary, FromEngine, GpuState, MAX_NETWORKS, NetworkId, Subject, ToEngine, View,
 };
 use send_wrapper::SendWrapper;
 
+use crate::gpu::{Gpu, GpuError, PreparedTrainer, TileRace, speeds};
 use crate::racer::{Mode, Racer};
 
 /// A slice of work, in milliseconds: within the 100 that a visitor may have to wait, with room for its last part.
@@ -66,6 +65,8 @@ pub struct Session {
     drawings: Vec<Drawing>,
     pending_drawings: bool,
     classes: usize,
+    /// Whether checkpoints were asked for, which wait for the end of the step under way too.
+    pending_save: bool,
     /// What the procedural digits are drawn from.
     seed: u32,
     race: Option<KernelRace>,
@@ -193,6 +194,10 @@ impl Session {
                     racer.answer_drawing(&mut self.shared);
                 }
             }
+            ToEngine::Save => {
+                self.pending_save = true;
+                self.save();
+            }
             ToEngine::Restore {
                 network,
                 checkpoint,
@@ -242,6 +247,7 @@ impl Session {
             } else if let Some(racer) = next_to_train(&mut self.racers, self.shared.mode) {
                 if racer.train_part(&mut self.shared, now) {
                     self.use_pending_data();
+                    self.save();
                     self.end_mode();
                 }
             } else {
@@ -434,6 +440,18 @@ impl Session {
         self.use_pending_data();
     }
 
+    /// Sends the checkpoints that were asked for, unless a step is under way.
+    fn save(&mut self) {
+        if !self.pending_save || self.racers.iter().any(Racer::is_within_step) {
+            return;
+        }
+        self.pending_save = false;
+        for racer in &self.racers {
+            racer.tell_checkpoint(&mut self.shared);
+        }
+        self.shared.messages.push(FromEngine::Saved);
+    }
+
     fn set_mode(&mut self, mode: Mode) {
         if self.shared.mode != mode {
             self.shared.mode = mode;
@@ -540,11 +558,7 @@ impl Session {
             state: GpuState::Present {
                 adapter: gpu.name(),
                 is_software: gpu.is_software(),
-                speeds: race.map(|race| GpuSpeeds {
-                    planes: race.planes[0].giga_macs,
-                    floats: race.floats[0].giga_macs,
-                    limits: race.limits,
-                }),
+                speeds: race.map(|race| speeds(&race)),
             },
         });
     }

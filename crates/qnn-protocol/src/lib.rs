@@ -58,6 +58,8 @@ pub enum ToEngine {
     /// The visitor's own drawings: they come among the training images from now on, or are all there is where the data are
     /// `Drawings`. New classes begin new networks.
     UseDrawings { drawings: Vec<Drawing> },
+    /// Asks for a checkpoint of every network as it stands; the last one is followed by `Saved`.
+    Save,
     /// Goes on from a `Checkpoint`, in a network that there is or in a new one.
     Restore {
         #[serde(default)]
@@ -157,6 +159,8 @@ pub enum FromEngine {
         on_gpu: bool,
         message: Option<String>,
     },
+    /// This build of the engine has no GPU: another one has.
+    NeedsGpuBuild,
     /// How far the comparison is, 0 to 1.
     Comparing { what: String, fraction: f32 },
     /// The comparison is over: `None` where it was cancelled; or, in a sentence for the visitor, why it cannot be.
@@ -227,6 +231,8 @@ pub enum FromEngine {
         #[serde(with = "serde_bytes")]
         checkpoint: Vec<u8>,
     },
+    /// All checkpoints that `Save` asked for have been sent.
+    Saved,
     /// The kernels of this build on this machine, each operation's from the reference to the fastest.
     Kernels { names: Vec<String> },
     /// What a run of the subject took, on average; `None` where it cannot be timed.

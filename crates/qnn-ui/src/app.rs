@@ -21,7 +21,7 @@ use crate::address::Address;
 use crate::chart::{self, Across, Trace};
 use crate::controls::{DataOption, Field, starts_anew};
 use crate::draw_pad::Strokes;
-use crate::engine::{Engine, Report, Said};
+use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::format;
 use crate::gpu::Gpu;
 use crate::history::Evaluation;
@@ -55,6 +55,8 @@ pub enum Message {
     ChooseNetwork(NetworkId),
     AddNetwork,
     RemoveNetwork(NetworkId),
+    /// A network that was trained elsewhere on the page joins the race.
+    Join(NetworkSpec, Option<Checkpoint>),
     /// Whether settings are changed for all networks.
     ForAll(bool),
     ChooseAcross(Across),
@@ -115,6 +117,9 @@ pub struct App {
     fruitless_starts: u32,
     /// Whether the engine said that it trains.
     engine_trains: bool,
+    /// Whether the engine is one with the GPU, and what it is to be asked for as soon as it is.
+    with_gpu: bool,
+    wish: Option<ToEngine>,
     /// When the engine last said something.
     heard_at: f64,
     _watch: Interval,
@@ -214,6 +219,8 @@ impl Component for App {
             threads: None,
             fruitless_starts: 0,
             engine_trains: false,
+            with_gpu: false,
+            wish: None,
             heard_at: 0.0,
             _watch: Interval::new(5_000, watch),
             kernels: None,
@@ -312,6 +319,19 @@ impl Component for App {
                     self.chosen_changed();
                 }
             }
+            Message::Join(spec, checkpoint) => match self.race.add(spec.clone()) {
+                Some(network) => {
+                    self.tell(&ToEngine::Configure { network, spec });
+                    if let (Some(engine), Some(checkpoint)) = (&self.engine, &checkpoint)
+                        && let Err(error) = engine.restore(network, checkpoint)
+                    {
+                        self.alert = Some(text!("engine.not_restored", error = error));
+                    }
+                    self.race.chosen_mut().checkpoint = checkpoint;
+                    self.chosen_changed();
+                }
+                None => self.alert = Some(text!("race.no_room")),
+            },
             Message::ForAll(for_all) => self.for_all = for_all,
             Message::ChooseAcross(across) => self.across = across,
             Message::ChooseTab(tab) => {
@@ -456,7 +476,12 @@ impl App {
         self.fruitless_starts += 1;
         // The old worker ends before the new one begins.
         self.engine = None;
-        match Engine::start(self.on_report.clone()) {
+        let script = if self.with_gpu {
+            "worker.js?gpu"
+        } else {
+            "worker.js"
+        };
+        match Engine::start(script, self.on_report.clone()) {
             Ok(engine) => self.engine = Some(engine),
             Err(error) => {
                 self.alert = Some(text!("engine.cannot_start", error = error));
@@ -542,6 +567,9 @@ impl App {
                 self.threads = Some(threads);
                 self.say(text!("engine.ready"));
                 self.instruct();
+                if let Some(wish) = self.wish.take() {
+                    self.tell(&wish);
+                }
             }
             FromEngine::Tuned { tuning, forced } => {
                 self.kernels = Some(EngineKernels { tuning, forced });
@@ -728,6 +756,24 @@ impl App {
                     self.training = true;
                     self.tell(&ToEngine::Train);
                 }
+            }
+            FromEngine::NeedsGpuBuild => {
+                self.wish = Some(if self.gpu.comparing.is_some() {
+                    ToEngine::CompareGpu
+                } else {
+                    ToEngine::UseGpu { wanted: true }
+                });
+                self.tell(&ToEngine::Save);
+            }
+            FromEngine::Saved => {
+                self.with_gpu = true;
+                let (is_wanted, comparing) = (self.gpu.is_wanted, self.gpu.comparing.take());
+                let resumes = std::mem::take(&mut self.resumes);
+                self.fruitless_starts = 0;
+                self.start_engine();
+                self.gpu.is_wanted = is_wanted;
+                self.gpu.comparing = comparing;
+                self.resumes = resumes;
             }
             // Checkpoints come apart from the messages, and benchmarks are never asked for.
             FromEngine::Checkpoint { .. }

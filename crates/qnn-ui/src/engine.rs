@@ -50,9 +50,9 @@ struct Inbox {
 }
 
 impl Engine {
-    /// Starts the worker beside the page.
-    pub fn start(report: Callback<Report>) -> Result<Engine, String> {
-        let worker = spawn().map_err(|error| format!("{error:?}"))?;
+    /// Starts the worker beside the page: `worker.js`, with what is asked of it after a `?`.
+    pub fn start(script: &str, report: Callback<Report>) -> Result<Engine, String> {
+        let worker = spawn(script).map_err(|error| format!("{error:?}"))?;
         let inbox = Rc::new(RefCell::new(Inbox::default()));
         let on_message = {
             let report = report.clone();
@@ -123,9 +123,9 @@ impl Drop for Engine {
     }
 }
 
-fn spawn() -> Result<Worker, JsValue> {
+fn spawn(script: &str) -> Result<Worker, JsValue> {
     let base = gloo_utils::document().base_uri()?.unwrap_or_default();
-    let address = Url::new_with_base("worker.js", &base)?;
+    let address = Url::new_with_base(script, &base)?;
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
     Worker::new_with_options(&address.href(), &options)

@@ -19,6 +19,7 @@ mod kept;
 mod kernels;
 mod language;
 mod leaderboard;
+mod map;
 mod mistakes;
 mod pixels;
 mod race;

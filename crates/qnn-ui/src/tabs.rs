@@ -14,15 +14,17 @@ pub enum Tab {
     Bits,
     Mistakes,
     Costs,
+    Map,
     Machine,
 }
 
 impl Tab {
-    pub const ALL: [Tab; 5] = [
+    pub const ALL: [Tab; 6] = [
         Tab::Digits,
         Tab::Bits,
         Tab::Mistakes,
         Tab::Costs,
+        Tab::Map,
         Tab::Machine,
     ];
 
@@ -32,6 +34,7 @@ impl Tab {
             Tab::Bits => "tab-bits",
             Tab::Mistakes => "tab-mistakes",
             Tab::Costs => "tab-costs",
+            Tab::Map => "tab-map",
             Tab::Machine => "tab-machine",
         }
     }
@@ -51,6 +54,7 @@ impl Tab {
             Tab::Bits => text!("tabs.bits"),
             Tab::Mistakes => text!("tabs.mistakes"),
             Tab::Costs => text!("tabs.costs"),
+            Tab::Map => text!("tabs.map"),
             Tab::Machine => text!("tabs.machine"),
         }
     }

@@ -18,6 +18,7 @@ use crate::history::History;
 use crate::kernels::Kernels;
 use crate::language::{self, LANGUAGES, text};
 use crate::leaderboard::{Leaderboard, Row};
+use crate::map::Map;
 use crate::mistakes::Mistakes;
 use crate::share::Share;
 use crate::tabs::{Tab, Tabs};
@@ -123,6 +124,14 @@ impl App {
                         <h2 id="looks-heading" class="unseen">{ text!("tabs.heading") }</h2>
                         <Tabs chosen={self.tab} dispatch={dispatch.clone()} />
                         <div id="panel" role="tabpanel" aria-labelledby={self.tab.id()} tabindex="0">
+                            // It trains on when something else is looked at.
+                            <div hidden={self.tab != Tab::Map}>
+                                <Map
+                                    spec={chosen.spec().clone()}
+                                    source={self.wanted_source().clone()}
+                                    dispatch={dispatch.clone()}
+                                />
+                            </div>
                             { self.panel(&history) }
                         </div>
                     </section>
@@ -251,6 +260,7 @@ impl App {
             Tab::Costs => html! {
                 <Costs networks={self.priced()} shape={self.shape()} />
             },
+            Tab::Map => Html::default(),
             Tab::Machine => html! {
                 <>
                     if let Some(kernels) = &self.kernels {
