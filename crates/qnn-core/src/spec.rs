@@ -12,8 +12,12 @@ use crate::quant::{GradientQuantizer, Quantizer};
 pub const MAX_WIDTH: usize = 8192;
 /// The most hidden layers that are accepted.
 pub const MAX_HIDDEN_LAYERS: usize = 8;
+/// The smallest minibatch that is accepted, in images: batch normalization needs a variance, and a variance needs two.
+pub const MIN_BATCH_SIZE: usize = 2;
 /// The largest minibatch that is accepted, in images.
 pub const MAX_BATCH_SIZE: usize = 4096;
+/// The largest learning rate that is accepted.
+pub const MAX_LEARNING_RATE: f32 = 10.0;
 
 /// The version of [`NetworkSpec`] that is written. Version 1 had none of the fields that have defaults; it is read.
 pub const SPEC_VERSION: u32 = 2;
@@ -334,11 +338,11 @@ impl NetworkSpec {
                 format!("Momentum is at least 0 and below 1, not {momentum}."),
             );
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
+        if !(self.learning_rate > 0.0 && self.learning_rate <= MAX_LEARNING_RATE) {
             refuse(
                 SpecField::LearningRate,
                 format!(
-                    "The learning rate is above 0 and at most 10, not {}.",
+                    "The learning rate is above 0 and at most {MAX_LEARNING_RATE}, not {}.",
                     self.learning_rate
                 ),
             );
@@ -358,12 +362,11 @@ impl NetworkSpec {
                 "The learning rate decays after 1 or more epochs, not 0.".into(),
             );
         }
-        // Batch normalization needs a variance, and a variance needs two images.
-        if !(2..=MAX_BATCH_SIZE).contains(&self.batch_size) {
+        if !(MIN_BATCH_SIZE..=MAX_BATCH_SIZE).contains(&self.batch_size) {
             refuse(
                 SpecField::BatchSize,
                 format!(
-                    "A batch has 2 to {MAX_BATCH_SIZE} images, not {}.",
+                    "A batch has {MIN_BATCH_SIZE} to {MAX_BATCH_SIZE} images, not {}.",
                     self.batch_size
                 ),
             );
