@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::spec::{
     Bits, LearningRateScale, Levels, Loss, NetworkSpec, Normalization, Optimizer, PRESETS, Preset,
-    Rounding,
+    Rounding, SpecError,
 };
 
 /// What stands between two networks, between two settings of one, and between the widths of layers.
@@ -24,9 +24,15 @@ pub enum LinkError {
     /// A setting that is unknown or has no such value.
     #[error("The link has a setting that makes no sense: {0}.")]
     Setting(String),
-    /// The settings of this network, counted from 1, do not go together, or there are too many networks.
+    /// The settings of a network do not go together.
     #[error("The link describes a network that makes no sense: {0}")]
-    Spec(String),
+    Spec(SpecError),
+    /// There are more networks than so many.
+    #[error("The link describes too many networks: at most {0} race.")]
+    TooMany(usize),
+    /// It is longer than any link that is written.
+    #[error("The link is too long.")]
+    TooLong,
 }
 
 /// A setting: its letters, and how it is written and read.
@@ -175,7 +181,7 @@ fn written(spec: &NetworkSpec) -> String {
 pub fn from_link(link: &str, most: usize) -> Result<Vec<NetworkSpec>, LinkError> {
     let networks = link.split(NETWORKS);
     if networks.clone().count() > most {
-        return Err(LinkError::Spec(format!("at most {most} networks race.")));
+        return Err(LinkError::TooMany(most));
     }
     networks.map(read).collect()
 }
@@ -195,8 +201,7 @@ fn read(network: &str) -> Result<NetworkSpec, LinkError> {
             .find_map(|setting| (setting.read)(&mut spec, &part[setting.letters.len()..]));
         read.ok_or_else(|| LinkError::Setting(part.into()))?;
     }
-    spec.validate()
-        .map_err(|error| LinkError::Spec(error.to_string()))?;
+    spec.validate().map_err(LinkError::Spec)?;
     Ok(spec)
 }
 
@@ -235,15 +240,11 @@ mod tests {
             ("mnist-512_w9", LinkError::Setting("w9".into())),
             ("mnist-512_z1", LinkError::Setting("z1".into())),
             ("mnist-512_h1..2", LinkError::Setting("h1..2".into())),
+            ("a~a~a", LinkError::TooMany(2)),
         ] {
-            assert_eq!(from_link(link, 5), Err(error), "{link}");
+            assert_eq!(from_link(link, 2), Err(error), "{link}");
         }
-        for link in [
-            "mnist-512_h99999",
-            "mnist-512_rNaN",
-            "mnist-512_b1",
-            "a~a~a",
-        ] {
+        for link in ["mnist-512_h99999", "mnist-512_rNaN", "mnist-512_b1"] {
             assert!(
                 matches!(from_link(link, 2), Err(LinkError::Spec(_))),
                 "{link}"

@@ -31,7 +31,7 @@ impl Address {
         let mut address = Address::default();
         let hash = hash.trim_start_matches('#');
         if hash.len() > LONGEST {
-            return Err(LinkError::Spec("it is too long.".into()));
+            return Err(LinkError::TooLong);
         }
         for part in hash.split('&') {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));

@@ -28,6 +28,8 @@ use crate::history::Evaluation;
 use crate::kept::{self, Kept};
 use crate::kernels::EngineKernels;
 use crate::language::{self, text};
+use crate::names;
+use crate::problems;
 use crate::race::{Race, followed};
 use crate::share::File;
 use crate::tabs::Tab;
@@ -185,7 +187,7 @@ impl Component for App {
         let (address, alert) = match Address::read(&hash) {
             Ok(address) => (address, None),
             Err(error) => {
-                let alert = text!("share.bad_link", error = error);
+                let alert = text!("share.bad_link", error = problems::of_link(&error));
                 (Address::default(), Some(alert))
             }
         };
@@ -582,7 +584,7 @@ impl App {
                 }
                 if self.data.as_ref().is_some_and(|before| *before != data) {
                     for one in self.race.all_mut() {
-                        one.history.borrow_mut().mark_data(&data_name(&data));
+                        one.history.borrow_mut().mark_data(&data.name);
                         one.run.test_accuracy = None;
                         one.confusion = None;
                     }
@@ -1054,7 +1056,7 @@ impl App {
             text!(
                 "status.tested",
                 epochs = format!("{epoch:.1}"),
-                data = data_name(data),
+                data = names::data(&data.name),
                 percent = format::percent(accuracy),
                 images = format::grouped(data.test_images.into())
             )
@@ -1073,16 +1075,6 @@ fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Option<Rc<Strip>> {
         height,
         digits,
     }))
-}
-
-/// What data is called; names of data sets are the same in every language.
-pub(crate) fn data_name(data: &DataSummary) -> AttrValue {
-    match data.name.as_str() {
-        "procedural digits" => text!("data.procedural"),
-        "your files" => text!("data.yours"),
-        "your drawings" => text!("data.drawings"),
-        name => AttrValue::from(name.to_string()),
-    }
 }
 
 pub(crate) fn option_of(source: &DataSource) -> DataOption {

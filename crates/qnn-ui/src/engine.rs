@@ -14,6 +14,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{ErrorEvent, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
 use yew::Callback;
 
+use crate::language::text;
+
 /// Hidden tabs get no animation frames; there the messages are handed on by a timer instead.
 const HIDDEN_TAB_MILLISECONDS: u32 = 500;
 
@@ -63,9 +65,8 @@ impl Engine {
                 match receive(&inbox, event.data()) {
                     Ok(()) => schedule_delivery(&inbox, &report),
                     Err(error) => {
-                        report.emit(Report::Died(format!(
-                            "it sent what is no message ({error})"
-                        )));
+                        let reason = text!("engine.no_message", error = error);
+                        report.emit(Report::Died(reason.to_string()));
                     }
                 }
             })
@@ -77,12 +78,12 @@ impl Engine {
                     .dyn_ref::<ErrorEvent>()
                     .map(ErrorEvent::message)
                     .filter(|message| !message.is_empty())
-                    .unwrap_or_else(|| "its program could not be loaded".into());
+                    .unwrap_or_else(|| text!("engine.not_loaded").to_string());
                 report.emit(Report::Died(reason));
             })
         };
         let on_message_error = EventListener::new(&worker, "messageerror", move |_| {
-            report.emit(Report::Died("a message of it arrived damaged".into()));
+            report.emit(Report::Died(text!("engine.damaged").to_string()));
         });
         Ok(Engine {
             worker,
@@ -138,7 +139,7 @@ fn receive(inbox: &RefCell<Inbox>, data: JsValue) -> Result<(), String> {
         let network = field("network").as_f64().unwrap_or_default() as NetworkId;
         Said::Checkpoint(
             network,
-            Checkpoint(bytes.map_err(|_| "a checkpoint without bytes".to_string())?),
+            Checkpoint(bytes.map_err(|_| text!("engine.no_bytes").to_string())?),
         )
     } else {
         Said::Message(serde_wasm_bindgen::from_value(data).map_err(|error| error.to_string())?)

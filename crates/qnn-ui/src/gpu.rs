@@ -9,27 +9,13 @@ use yew::prelude::*;
 use crate::app::Message;
 use crate::controls::Choice as List;
 use crate::format;
+use crate::language::text;
 
 /// What the chart is of: the trial, the other kernel, and the paper's figure.
-const BARS: [(&str, Of, ProductKernel, f64); 3] = [
-    (
-        "A network reads digits, against naive float32",
-        Of::Network,
-        ProductKernel::Naive,
-        7.0,
-    ),
-    (
-        "A large product, against naive float32",
-        Of::Product,
-        ProductKernel::Naive,
-        23.0,
-    ),
-    (
-        "A large product, against the best float32",
-        Of::Product,
-        ProductKernel::Tiled,
-        3.4,
-    ),
+const BARS: [(Of, ProductKernel, f64); 3] = [
+    (Of::Network, ProductKernel::Naive, 7.0),
+    (Of::Product, ProductKernel::Naive, 23.0),
+    (Of::Product, ProductKernel::Tiled, 3.4),
 ];
 /// Sides of the chart in its own units, where a bar begins, and how a group of bars is cut.
 const WIDTH: f64 = 440.0;
@@ -68,7 +54,7 @@ pub fn YourGpu(properties: &YourGpuProperties) -> Html {
     let YourGpuProperties { gpu, dispatch } = properties;
     html! {
         <section id="gpu" class="card gpu" aria-labelledby="gpu-heading">
-            <h2 id="gpu-heading">{ "Your GPU" }</h2>
+            <h2 id="gpu-heading">{ text!("gpu.heading") }</h2>
             { about(gpu) }
             if let Some(GpuState::Present { .. }) = &gpu.state {
                 { backend(gpu, dispatch) }
@@ -81,58 +67,45 @@ pub fn YourGpu(properties: &YourGpuProperties) -> Html {
 /// What there is, or what to do where there is nothing.
 fn about(gpu: &Gpu) -> Html {
     let text = match &gpu.state {
-        None => "Looking for one.".into(),
-        Some(GpuState::NotSecure) => {
-            "Browsers offer their GPU only to pages from https:// or from localhost, and this one came otherwise.".into()
-        }
-        Some(GpuState::NoWebGpu) => {
-            "This browser has no WebGPU, or it is switched off. Chrome and Edge have it from version 113, Safari from 26, \
-             Firefox from 141 on Windows and from 145 on a Mac. The network trains on the processor."
-                .into()
-        }
-        Some(GpuState::NoAdapter { .. }) => {
-            "This browser has WebGPU but offers no GPU: none was found, its driver is missing, or the browser blocks it \
-             (in Chrome, chrome://gpu says why). The network trains on the processor."
-                .into()
-        }
+        None => text!("gpu.looking"),
+        Some(GpuState::NotSecure) => text!("gpu.not_secure"),
+        Some(GpuState::NoWebGpu) => text!("gpu.no_webgpu"),
+        Some(GpuState::NoAdapter { .. }) => text!("gpu.no_adapter"),
         Some(GpuState::Present {
             adapter,
             is_software,
             speeds,
         }) => {
-            let speeds = speeds.map(|speeds| {
+            let speeds = speeds.map_or_else(AttrValue::default, |speeds| {
                 let [planes, floats] = [speeds.planes, speeds.floats].map(format::speed);
-                format!(" It multiplies {planes} · 10⁹ signs a second, or {floats} · 10⁹ floats.")
+                text!("gpu.multiplies", planes = planes, floats = floats)
             });
-            let kind = if *is_software {
-                ". It is no GPU but a program on the processor: it gives the right answers, but is no measure of a GPU's speed."
+            if *is_software {
+                text!("gpu.software", adapter = adapter, speeds = speeds)
             } else {
-                "."
-            };
-            format!("WebGPU adapter: {adapter}{kind}{}", speeds.unwrap_or_default())
+                text!("gpu.adapter", adapter = adapter, speeds = speeds)
+            }
         }
     };
     html! { <p id="gpu-about">{ text }</p> }
 }
 
 fn backend(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
-    let options = [("processor", "the processor"), ("gpu", "the GPU")]
-        .map(|(value, name)| (value.into(), name.into()));
+    let options: [(AttrValue, AttrValue); 2] = [
+        ("processor".into(), text!("gpu.processor")),
+        ("gpu".into(), text!("gpu.gpu")),
+    ];
     let on_choice = dispatch.reform(|value: String| Message::UseGpu(value == "gpu"));
     let chosen = if gpu.is_wanted { "gpu" } else { "processor" };
     let note = match (gpu.is_wanted, gpu.is_in_use) {
-        (true, false) => {
-            "The network is on its way to the GPU, whose programs are compiled; until it is there, the processor trains it."
-        }
-        (false, true) => "The network is on its way back to the processor.",
-        (true, true) => {
-            "It trains on the GPU. What it learns is brought back now and then to answer and to be tested."
-        }
-        (false, false) => "It can be changed in the middle of training; what was learned stays.",
+        (true, false) => text!("gpu.on_its_way"),
+        (false, true) => text!("gpu.on_its_way_back"),
+        (true, true) => text!("gpu.in_use"),
+        (false, false) => text!("gpu.can_be_changed"),
     };
     html! {
         <div class="field">
-            <label for="backend">{ "The network trains on" }</label>
+            <label for="backend">{ text!("gpu.choose") }</label>
             <List id="backend" {chosen} options={options.to_vec()} described_by="backend-note" {on_choice} />
             <p id="backend-note" class="hint" role="status">{ note }</p>
         </div>
@@ -150,9 +123,9 @@ fn comparison(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
         }
     });
     let label = match (is_comparing, &gpu.report) {
-        (true, _) => "Cancel the comparison",
-        (false, None) => "Measure 1 bit against float32",
-        (false, Some(_)) => "Measure again",
+        (true, _) => text!("gpu.cancel"),
+        (false, None) => text!("gpu.measure"),
+        (false, Some(_)) => text!("gpu.measure_again"),
     };
     let is_software = matches!(
         gpu.state,
@@ -163,13 +136,13 @@ fn comparison(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
     );
     html! {
         <>
-            <h3>{ "The paper's comparison, here" }</h3>
+            <h3>{ text!("gpu.comparison") }</h3>
             <p class="hint">
-                { "How much faster are products of 1 bit than of float32? The paper packs signs into words and multiplies them by XNOR and a count of bits; it compares that with a simple product of float32 and with the best there was. Here the same is measured, while training pauses. " }
+                { text!("gpu.about_comparison") }
                 if is_software {
-                    { "On this program it takes minutes, is made smaller, and its figures say nothing of a GPU." }
+                    { text!("gpu.minutes") }
                 } else {
-                    { "It takes some seconds, minutes on a slow GPU." }
+                    { text!("gpu.seconds") }
                 }
             </p>
             <button id="compare" type="button" class="wide" onclick={on_click}>{ label }</button>
@@ -182,12 +155,12 @@ fn comparison(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {
             if let Some(report) = &gpu.report {
                 if report.trials.iter().any(|trial| !trial.agree) {
                     <p class="disagreement">
-                        { "The kernels gave different answers here: something is wrong with this GPU or its driver, and the figures mean little." }
+                        { text!("gpu.disagreement") }
                     </p>
                 }
                 { chart(report) }
                 <p class="hint">
-                    { "The naive kernel here shares nothing between threads, the authors' shares a little: so the first two bars are easier to reach here than in the paper. The best float32 here is our own, in tiles." }
+                    { text!("gpu.about_bars") }
                 </p>
                 { details(report) }
             }
@@ -206,9 +179,9 @@ fn trial(report: &GpuReport, of: Of) -> Option<&TrialReport> {
 fn chart(report: &GpuReport) -> Html {
     let bars: Vec<_> = BARS
         .iter()
-        .filter_map(|(name, of, other, paper)| {
+        .filter_map(|(of, other, paper)| {
             let here = trial(report, *of)?.speed_up_over(*other)?;
-            Some((*name, here, *paper))
+            Some((bar_name(*of, *other), here, *paper))
         })
         .collect();
     let most = bars.iter().fold(32.0, |most: f64, (_, here, paper)| {
@@ -220,14 +193,12 @@ fn chart(report: &GpuReport) -> Html {
     let said: Vec<String> = bars
         .iter()
         .map(|(name, here, paper)| {
-            format!(
-                "{name}: {} times as fast here, {paper} times in the paper.",
-                here.median
-            )
+            let said = text!("gpu.said", name = name, here = here.median, paper = paper);
+            said.to_string()
         })
         .collect();
     html! {
-        <figure class="speed-ups" aria-label="Speed of 1 bit beside float32">
+        <figure class="speed-ups" aria-label={text!("gpu.chart")}>
             <svg viewBox={format!("0 0 {WIDTH} {}", height + 22.0)} role="img" aria-label={said.join(" ")}>
                 { for (0..=doublings as u32).map(|doubling| {
                     let times = f64::from(1 << doubling);
@@ -243,19 +214,27 @@ fn chart(report: &GpuReport) -> Html {
                     let top = GROUP * index as f64;
                     html! {
                         <>
-                            <text class="name" x={LEFT.to_string()} y={(top + 16.0).to_string()}>{ *name }</text>
-                            { bar("here", x(here.median), top + 22.0, &format!("{} here", times(here.median))) }
-                            { bar("published", x(*paper), top + 24.0 + BAR, &format!("{paper}× in the paper")) }
+                            <text class="name" x={LEFT.to_string()} y={(top + 16.0).to_string()}>{ name.clone() }</text>
+                            { bar("here", x(here.median), top + 22.0, &text!("gpu.bar_here", times = times(here.median))) }
+                            { bar("published", x(*paper), top + 24.0 + BAR, &text!("gpu.bar_paper", times = format!("{paper}×"))) }
                         </>
                     }
                 }) }
             </svg>
             <figcaption>
-                <span>{ "How many times as fast as float32; each line doubles." }</span>
-                <span class="key here">{ "here" }</span>
-                <span class="key published">{ "in the paper (GTX 750)" }</span>
+                <span>{ text!("gpu.scale") }</span>
+                <span class="key here">{ text!("gpu.key_here") }</span>
+                <span class="key published">{ text!("gpu.key_paper") }</span>
             </figcaption>
         </figure>
+    }
+}
+
+fn bar_name(of: Of, other: ProductKernel) -> AttrValue {
+    match (of, other) {
+        (Of::Network, _) => text!("gpu.bar_network"),
+        (Of::Product, ProductKernel::Tiled) => text!("gpu.bar_best"),
+        (Of::Product, _) => text!("gpu.bar_naive"),
     }
 }
 
@@ -281,23 +260,23 @@ fn times(value: f64) -> String {
 /// All figures, and whether the kernels agree.
 fn details(report: &GpuReport) -> Html {
     let clock = if report.by_timestamps {
-        "Timed by the device itself; medians of runs in turn."
+        text!("gpu.by_device")
     } else {
-        "Timed by the browser's clock; medians of runs in turn."
+        text!("gpu.by_browser")
     };
     html! {
         <details class="folded">
-            <summary>{ "All figures" }</summary>
-            <p class="hint">{ format!("{}. {clock}", report.adapter) }</p>
-            <div class="scrolled" tabindex="0" role="region" aria-label="Figures of the comparison">
+            <summary>{ text!("gpu.all_figures") }</summary>
+            <p class="hint">{ text!("gpu.titled", title = report.adapter, about = clock) }</p>
+            <div class="scrolled" tabindex="0" role="region" aria-label={text!("gpu.figures")}>
                 { for report.trials.iter().map(trial_table) }
                 <table>
-                    <caption>{ "Training, 1-bit weights and activations, 6-bit gradients, images a second" }</caption>
+                    <caption>{ text!("gpu.training") }</caption>
                     <thead>
                         <tr>
-                            <th scope="col">{ "Hidden layers" }</th>
-                            <th scope="col">{ "GPU" }</th>
-                            <th scope="col">{ "Processor" }</th>
+                            <th scope="col">{ text!("settings.hidden") }</th>
+                            <th scope="col">{ text!("gpu.column_gpu") }</th>
+                            <th scope="col">{ text!("gpu.column_processor") }</th>
                         </tr>
                     </thead>
                     <tbody>
@@ -320,44 +299,44 @@ fn details(report: &GpuReport) -> Html {
 
 fn trial_table(trial: &TrialReport) -> Html {
     let title = match &trial.trial {
-        Trial::Product { side } => format!("Signs, {side} × {side} times {side} × {side}"),
+        Trial::Product { side } => text!("gpu.signs", side = side),
         Trial::Network { layers, images } => {
             let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
-            format!(
-                "{}, {} digits",
-                layers.join("-"),
-                format::grouped(*images as u64)
+            text!(
+                "gpu.digits",
+                layers = layers.join("-"),
+                count = format::grouped(*images as u64)
             )
         }
     };
     let agreement = match (&trial.trial, trial.agree) {
-        (_, false) => "The kernels do not agree: something is wrong with this GPU or its driver.",
-        (Trial::Product { .. }, true) => "All kernels give the same sums.",
-        (Trial::Network { .. }, true) => "All kernels give the same answers.",
+        (_, false) => text!("gpu.disagree"),
+        (Trial::Product { .. }, true) => text!("gpu.same_sums"),
+        (Trial::Network { .. }, true) => text!("gpu.same_answers"),
     };
     html! {
         <table>
-            <caption>{ format!("{title}. {agreement}") }</caption>
+            <caption>{ text!("gpu.titled", title = title, about = agreement) }</caption>
             <thead>
                 <tr>
-                    <th scope="col">{ "Kernel" }</th>
-                    <th scope="col">{ "Milliseconds" }</th>
-                    <th scope="col">{ "10⁹ multiply-adds a second" }</th>
-                    <th scope="col">{ "Read rightly" }</th>
+                    <th scope="col">{ text!("kernels.kernel") }</th>
+                    <th scope="col">{ text!("gpu.milliseconds") }</th>
+                    <th scope="col">{ text!("kernels.speed") }</th>
+                    <th scope="col">{ text!("gpu.read_rightly") }</th>
                 </tr>
             </thead>
             <tbody>
                 { for trial.kernels.iter().map(|times| {
-                    let name = match times.kernel {
-                        ProductKernel::Planes => "XNOR and a count of bits",
-                        ProductKernel::Naive => "float32, naive",
-                        ProductKernel::Tiled => "float32, in tiles",
+                    let (key, name) = match times.kernel {
+                        ProductKernel::Planes => ("planes", text!("gpu.planes")),
+                        ProductKernel::Naive => ("naive", text!("gpu.naive")),
+                        ProductKernel::Tiled => ("tiled", text!("gpu.tiled")),
                     };
                     let time = Summary::of(times.milliseconds.clone()).median;
                     let speed = trial.giga_macs(times.kernel).map_or("–".into(), format::speed);
                     let correct = times.correct.map_or("–".into(), |correct| format::grouped(correct as u64));
                     html! {
-                        <tr key={name}>
+                        <tr key={key}>
                             <th scope="row">{ name }</th>
                             <td>{ format::three_digits(time) }</td>
                             <td>{ speed }</td>
@@ -367,7 +346,7 @@ fn trial_table(trial: &TrialReport) -> Html {
                 }) }
                 if let Some(packing) = &trial.packing {
                     <tr key="packing">
-                        <th scope="row">{ "packing both operands" }</th>
+                        <th scope="row">{ text!("gpu.packing") }</th>
                         <td>{ format::three_digits(Summary::of(packing.clone()).median) }</td>
                         <td>{ "–" }</td>
                         <td>{ "–" }</td>

@@ -2,8 +2,12 @@
 //! It knows nothing of pixels; `chart` draws it.
 
 use qnn_protocol::StepPoint;
-use qnn_protocol::spec::{LearningRateScale, Loss, NetworkSpec, Normalization, Optimizer};
+use qnn_protocol::spec::{LearningRateScale, NetworkSpec, Normalization, Optimizer};
 use serde::{Deserialize, Serialize};
+use yew::AttrValue;
+
+use crate::language::text;
+use crate::names;
 
 /// More buckets than this would not be seen apart; then neighbours are merged.
 const MOST_BUCKETS: usize = 1024;
@@ -51,6 +55,7 @@ enum Change {
         before: NetworkSpec,
         after: NetworkSpec,
     },
+    /// The name that the engine gives the new data.
     Data(String),
 }
 
@@ -266,21 +271,26 @@ impl Mark {
     /// What changed, as short as can be: `W 1→2 bits`.
     pub fn label(&self) -> String {
         match &self.change {
-            Change::Data(name) => name.clone(),
+            Change::Data(name) => names::data(name).to_string(),
             Change::Settings { before, after } => settings_label(before, after),
         }
     }
 }
 
 fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
-    let mut changes = Vec::new();
+    let mut changes: Vec<AttrValue> = Vec::new();
     for (name, before, after) in [
         ("W", before.weight_bits, after.weight_bits),
         ("A", before.activation_bits, after.activation_bits),
         ("G", before.gradient_bits, after.gradient_bits),
     ] {
         if before != after {
-            changes.push(format!("{name} {before}→{after} bits"));
+            changes.push(text!(
+                "mark.bits",
+                name = name,
+                before = before,
+                after = after
+            ));
         }
     }
     for (name, before, after) in [
@@ -289,7 +299,7 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
         ("G", before.gradient_levels, after.gradient_levels),
     ] {
         if before != after {
-            changes.push(format!("{name} {after}"));
+            changes.push(format!("{name} {}", names::levels(after)).into());
         }
     }
     for (name, before, after) in [
@@ -298,13 +308,13 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
         ("G", before.gradient_rounding, after.gradient_rounding),
     ] {
         if before != after {
-            changes.push(format!("{name} {after}"));
+            changes.push(format!("{name} {}", names::rounding(after)).into());
         }
     }
     if before.normalization != after.normalization {
         changes.push(match after.normalization {
-            Normalization::BatchNorm => "batch norm".into(),
-            Normalization::ShiftBatchNorm => "shift norm".into(),
+            Normalization::BatchNorm => text!("mark.batch_norm"),
+            Normalization::ShiftBatchNorm => text!("mark.shift_norm"),
         });
     }
     for (before, after) in [
@@ -312,47 +322,44 @@ fn settings_label(before: &NetworkSpec, after: &NetworkSpec) -> String {
         (before.hidden_dropout, after.hidden_dropout),
     ] {
         if before != after {
-            changes.push(format!("dropout {after}"));
+            changes.push(text!("mark.dropout", share = after));
         }
     }
     if before.loss != after.loss {
-        changes.push(match after.loss {
-            Loss::SquaredHinge => "squared hinge".into(),
-            Loss::CrossEntropy => "cross-entropy".into(),
-        });
+        changes.push(names::loss(after.loss));
     }
     if before.learning_rate_scale != after.learning_rate_scale {
         changes.push(match after.learning_rate_scale {
-            LearningRateScale::Equal => "equal rates".into(),
-            LearningRateScale::Glorot => "Glorot rates".into(),
+            LearningRateScale::Equal => text!("mark.equal_rates"),
+            LearningRateScale::Glorot => text!("mark.glorot_rates"),
         });
     }
     if before.learning_rate != after.learning_rate {
-        changes.push(format!("rate {}", after.learning_rate));
+        changes.push(text!("mark.rate", rate = after.learning_rate));
     }
     if before.learning_rate_decay != after.learning_rate_decay
         || before.decay_epochs != after.decay_epochs
     {
-        changes.push(format!(
-            "decay {}/{}",
-            after.learning_rate_decay, after.decay_epochs
+        changes.push(text!(
+            "mark.decay",
+            factor = after.learning_rate_decay,
+            epochs = after.decay_epochs
         ));
     }
     if before.batch_size != after.batch_size {
-        changes.push(format!("batch {}", after.batch_size));
+        changes.push(text!("mark.batch", images = after.batch_size));
     }
     if before.optimizer != after.optimizer {
         changes.push(match after.optimizer {
-            Optimizer::Adam => "Adam".into(),
-            Optimizer::AdaMax => "AdaMax".into(),
-            Optimizer::ShiftAdaMax => "shift AdaMax".into(),
-            Optimizer::Sgd { momentum } => format!("SGD {momentum}"),
+            Optimizer::Sgd { momentum } => format!("SGD {momentum}").into(),
+            other => names::optimizer(other),
         });
     }
     // More than a chart's margin holds are told by their number.
     if changes.len() > 2 {
-        format!("{} settings", changes.len())
+        text!("mark.settings", count = changes.len()).to_string()
     } else {
+        let changes: Vec<&str> = changes.iter().map(AttrValue::as_str).collect();
         changes.join(", ")
     }
 }

@@ -9,22 +9,16 @@ use yew::prelude::*;
 use crate::app::Message;
 use crate::controls::Choice as List;
 use crate::format;
+use crate::language::text;
 
-/// What can be chosen: value, name.
-const OPTIONS: [(&str, &str, Option<Method>); 5] = [
-    ("fastest", "the fastest for each", None),
-    ("popcount", "XNOR and popcount", Some(Method::Popcount)),
-    ("lookup", "tables of sums", Some(Method::Lookup)),
-    ("multiply", "16-bit multiplication", Some(Method::Multiply)),
-    (
-        "multiply-bytes",
-        "8-bit multiplication",
-        Some(Method::MultiplyBytes),
-    ),
+/// What can be chosen.
+const OPTIONS: [(&str, Option<Method>); 5] = [
+    ("fastest", None),
+    ("popcount", Some(Method::Popcount)),
+    ("lookup", Some(Method::Lookup)),
+    ("multiply", Some(Method::Multiply)),
+    ("multiply-bytes", Some(Method::MultiplyBytes)),
 ];
-
-/// The heading of speeds.
-const SPEED: &str = "10⁹ multiply-adds a second";
 
 /// How the engine's kernels raced, and which one was forced, if one was.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +49,7 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
     let options: Vec<(AttrValue, AttrValue)> = OPTIONS
         .iter()
         .filter(|(.., method)| is_here(method))
-        .map(|(value, name, _)| ((*value).into(), (*name).into()))
+        .map(|(value, method)| ((*value).into(), method_name(*method)))
         .collect();
     let on_choice = properties.dispatch.reform(|value: String| {
         let option = OPTIONS.iter().find(|(known, ..)| *known == value);
@@ -64,30 +58,29 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
     let (rows, columns, terms) = tuning.shape;
     html! {
         <details id="kernels" class="folded">
-            <summary>{ "Kernels and their speed here" }</summary>
+            <summary>{ text!("kernels.heading") }</summary>
             <div class="field">
-                <label for="kernel">{ "Integers are multiplied by" }</label>
+                <label for="kernel">{ text!("kernels.choose") }</label>
                 <List id="kernel" chosen={chosen.map_or("", |(value, ..)| *value)} {options} {on_choice} />
             </div>
             <p class="hint">
-                { "Tables of sums: all sums of four numbers stand in a table, and four bits pick one. " }
-                { "Every kernel gives the same result; busy machines give other speeds." }
+                { text!("kernels.about") }
             </p>
-            <div class="scrolled" tabindex="0" role="region" aria-label="Kernels">
+            <div class="scrolled" tabindex="0" role="region" aria-label={text!("kernels.tables")}>
                 <table>
-                    <caption>{ "What a training step multiplies, with the speed to expect of one thread" }</caption>
+                    <caption>{ text!("kernels.products") }</caption>
                     <thead>
                         <tr>
-                            <th scope="col">{ "Product" }</th>
-                            <th scope="col">{ "Bits" }</th>
-                            <th scope="col">{ "Kernel" }</th>
-                            <th scope="col">{ SPEED }</th>
+                            <th scope="col">{ text!("kernels.product") }</th>
+                            <th scope="col">{ text!("kernels.bits") }</th>
+                            <th scope="col">{ text!("kernels.kernel") }</th>
+                            <th scope="col">{ text!("kernels.speed") }</th>
                         </tr>
                     </thead>
                     <tbody>
                         { for products(&properties.spec, choice).iter().map(|product| html! {
                             <tr key={product.what}>
-                                <th scope="row">{ product.what }</th>
+                                <th scope="row">{ product_name(product.what) }</th>
                                 <td>{ bits(product.bits) }</td>
                                 <td>{ name(product.kind) }</td>
                                 <td>{ product.giga_macs.map_or("–".into(), |speed| format::speed(speed.into())) }</td>
@@ -97,13 +90,13 @@ pub fn Kernels(properties: &KernelsProperties) -> Html {
                 </table>
                 <table id="kernel-race">
                     <caption>
-                        { format!("Measured here on one thread: {rows} rows, {columns} units, {terms} inputs") }
+                        { text!("kernels.race", rows = rows, units = columns, inputs = terms) }
                     </caption>
                     <thead>
                         <tr>
-                            <th scope="col">{ "Kernel" }</th>
-                            <th scope="col">{ "Bits" }</th>
-                            <th scope="col">{ SPEED }</th>
+                            <th scope="col">{ text!("kernels.kernel") }</th>
+                            <th scope="col">{ text!("kernels.bits") }</th>
+                            <th scope="col">{ text!("kernels.speed") }</th>
                         </tr>
                     </thead>
                     <tbody>{ for tuning.speeds.iter().map(speed) }</tbody>
@@ -126,13 +119,33 @@ fn speed(speed: &KernelSpeed) -> Html {
     }
 }
 
-fn name(kind: ProductKind) -> &'static str {
-    let method = match kind {
-        ProductKind::Float => return "float32",
-        ProductKind::Integer(method) => Some(method),
-    };
-    let option = OPTIONS.iter().find(|(.., known)| *known == method);
-    option.map_or("", |(_, name, _)| name)
+fn name(kind: ProductKind) -> AttrValue {
+    match kind {
+        ProductKind::Float => "float32".into(),
+        ProductKind::Integer(method) => method_name(Some(method)),
+    }
+}
+
+/// What a way to multiply is called; the fastest one where none is given.
+fn method_name(method: Option<Method>) -> AttrValue {
+    match method {
+        None => text!("kernels.fastest"),
+        Some(Method::Popcount) => text!("kernels.popcount"),
+        Some(Method::Lookup) => text!("kernels.lookup"),
+        Some(Method::Multiply) => text!("kernels.multiply"),
+        Some(Method::MultiplyBytes) => text!("kernels.multiply_bytes"),
+    }
+}
+
+fn product_name(what: &'static str) -> AttrValue {
+    match what {
+        "pixels by weights" => text!("kernels.pixels_by_weights"),
+        "activations by weights" => text!("kernels.activations_by_weights"),
+        "gradients by weights" => text!("kernels.gradients_by_weights"),
+        "gradients by activations" => text!("kernels.gradients_by_activations"),
+        "gradients by pixels" => text!("kernels.gradients_by_pixels"),
+        what => what.into(),
+    }
 }
 
 /// For instance `4 × 1`.

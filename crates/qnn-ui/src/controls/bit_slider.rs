@@ -4,6 +4,8 @@ use qnn_protocol::spec::{Bits, Levels};
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
+use crate::language::text;
+
 #[derive(Properties, PartialEq)]
 pub struct BitSliderProperties {
     pub id: &'static str,
@@ -69,11 +71,11 @@ pub fn BitSlider(properties: &BitSliderProperties) -> Html {
     }
 }
 
-fn name(bits: Bits) -> String {
+fn name(bits: Bits) -> AttrValue {
     match bits.get() {
-        1 => "1 bit".into(),
+        1 => text!("bits.one"),
         32 => "float32".into(),
-        bits => format!("{bits} bits"),
+        bits => text!("bits.several", bits = bits),
     }
 }
 
@@ -102,27 +104,23 @@ fn levels(bits: Bits, levels: Levels, gradient: bool) -> Vec<f32> {
     }
 }
 
-fn values(bits: Bits, kind: Levels, levels: &[f32], gradient: bool) -> String {
+fn values(bits: Bits, kind: Levels, levels: &[f32], gradient: bool) -> AttrValue {
     if bits.is_float() {
-        return "any value: not quantized".into();
+        return text!("bits.any_value");
     }
     if bits == Bits::ONE {
-        return "2 values: −1 and +1".into();
+        return text!("bits.signs");
     }
     let count = levels.len();
     match (kind, gradient) {
-        (Levels::Linear, true) => {
-            format!("{count} values, up to the largest of an image or a unit")
-        }
-        (Levels::Logarithmic, true) => {
-            format!("{count} values: 0 and powers of two, up to the largest of an image or a unit")
-        }
-        (Levels::Logarithmic, false) => format!("{count} values: powers of two, from ±1 down"),
+        (Levels::Linear, true) => text!("bits.gradient_values", count = count),
+        (Levels::Logarithmic, true) => text!("bits.gradient_powers", count = count),
+        (Levels::Logarithmic, false) => text!("bits.powers", count = count),
         (Levels::Linear, false) => {
             let largest = levels
                 .iter()
                 .fold(0.0, |largest: f32, level| largest.max(*level));
-            format!("{count} values from −1 to +{largest}")
+            text!("bits.values", count = count, largest = largest)
         }
     }
 }

@@ -5,6 +5,7 @@ use yew::prelude::*;
 
 use super::choice::Choice;
 use crate::app::{Message, files_of};
+use crate::language::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataOption {
@@ -38,12 +39,12 @@ impl DataOption {
             .find(|option| option.value() == value)
     }
 
-    fn name(self) -> &'static str {
+    fn name(self) -> AttrValue {
         match self {
-            DataOption::Procedural => "Procedural digits",
-            DataOption::Mnist => "MNIST",
-            DataOption::Files => "Your files",
-            DataOption::Drawings => "Your drawings",
+            DataOption::Procedural => text!("data.choose_procedural"),
+            DataOption::Mnist => "MNIST".into(),
+            DataOption::Files => text!("data.chosen_files"),
+            DataOption::Drawings => text!("data.choose_drawings"),
         }
     }
 }
@@ -93,27 +94,27 @@ pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
         }
     };
     // Files are chosen by the button; the list only shows that they are in use.
-    let options = DataOption::ALL
+    let options: Vec<(AttrValue, AttrValue)> = DataOption::ALL
         .into_iter()
         .filter(|option| *option != DataOption::Files)
-        .map(|option| (option.value().into(), option.name().into()))
-        .collect::<Vec<_>>();
+        .map(|option| (option.value().into(), option.name()))
+        .collect();
     let files = properties.chosen == DataOption::Files;
     let chosen = if files { "" } else { properties.chosen.value() };
     html! {
         <div class="field wide">
-            <label for="data">{ "Data" }</label>
+            <label for="data">{ text!("data.heading") }</label>
             <div class="beside">
                 <Choice
                     id="data"
                     {chosen}
                     {options}
-                    otherwise={files.then_some(AttrValue::from(DataOption::Files.name()))}
+                    otherwise={files.then(|| DataOption::Files.name())}
                     described_by="data-about"
                     {on_choice}
                 />
                 <button id="choose-files" type="button" onclick={on_choose} aria-describedby="data-about">
-                    { "Your files…" }
+                    { text!("data.choose_files") }
                 </button>
                 <input ref={chooser} id="files" type="file" multiple=true hidden=true onchange={on_files} />
             </div>

@@ -1,6 +1,10 @@
 //! What is typed and chosen in the settings, and how it becomes a spec. No markup.
 
 use qnn_protocol::spec::{NetworkSpec, Optimizer, SpecField};
+use yew::AttrValue;
+
+use crate::language::text;
+use crate::problems as sentences;
 
 /// A field that is typed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,7 @@ impl Form {
     }
 
     /// What is wrong with what is typed, each beside its field.
-    pub fn problems(&self) -> Vec<(Field, String)> {
+    pub fn problems(&self) -> Vec<(Field, AttrValue)> {
         self.read().1
     }
 
@@ -101,7 +105,7 @@ impl Form {
     }
 
     /// The spec as typed; what cannot be read or makes no sense stands as it is in force and is a problem.
-    fn read(&self) -> (NetworkSpec, Vec<(Field, String)>) {
+    fn read(&self) -> (NetworkSpec, Vec<(Field, AttrValue)>) {
         let mut problems = Vec::new();
         let mut spec = NetworkSpec {
             hidden: self.in_force.hidden.clone(),
@@ -139,10 +143,7 @@ impl Form {
         }
         match widths(self.text(Field::Hidden)) {
             Some(widths) => spec.hidden = widths,
-            None => problems.push((
-                Field::Hidden,
-                "Write the units of each layer as whole numbers, such as 512, 512.".into(),
-            )),
+            None => problems.push((Field::Hidden, text!("problem.widths"))),
         }
         problems.extend(spec.problems().into_iter().map(|problem| {
             let field = match problem.field {
@@ -156,7 +157,7 @@ impl Form {
                 SpecField::HiddenDropout => Field::HiddenDropout,
                 SpecField::BatchSize => Field::BatchSize,
             };
-            (field, problem.message)
+            (field, sentences::of_spec(problem.field))
         }));
         for (field, _) in &problems {
             let kept = &self.in_force;
@@ -185,11 +186,11 @@ impl Form {
         &self,
         field: Field,
         otherwise: T,
-        problems: &mut Vec<(Field, String)>,
+        problems: &mut Vec<(Field, AttrValue)>,
     ) -> T {
         let text = self.text(field).trim().replace(',', ".");
         text.parse().unwrap_or_else(|_| {
-            problems.push((field, T::EXPECTED.into()));
+            problems.push((field, T::expected()));
             otherwise
         })
     }
@@ -202,19 +203,25 @@ pub fn starts_anew(before: &NetworkSpec, after: &NetworkSpec) -> bool {
 
 /// A number that can be typed, and what to say of a text that is none.
 trait Typed: std::str::FromStr {
-    const EXPECTED: &'static str;
+    fn expected() -> AttrValue;
 }
 
 impl Typed for f32 {
-    const EXPECTED: &'static str = "Write a number, such as 0.01.";
+    fn expected() -> AttrValue {
+        text!("problem.number", example = 0.01)
+    }
 }
 
 impl Typed for usize {
-    const EXPECTED: &'static str = "Write a whole number, such as 100.";
+    fn expected() -> AttrValue {
+        text!("problem.whole_number", example = 100)
+    }
 }
 
 impl Typed for u32 {
-    const EXPECTED: &'static str = "Write a whole number, such as 1.";
+    fn expected() -> AttrValue {
+        text!("problem.whole_number", example = 1)
+    }
 }
 
 fn widths(text: &str) -> Option<Vec<usize>> {

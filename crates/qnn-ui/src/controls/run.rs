@@ -3,6 +3,7 @@
 use yew::prelude::*;
 
 use crate::app::Message;
+use crate::language::text;
 
 #[derive(Properties, PartialEq)]
 pub struct RunControlsProperties {
@@ -16,15 +17,15 @@ pub fn RunControls(properties: &RunControlsProperties) -> Html {
         |message: fn() -> Message| properties.dispatch.reform(move |_: MouseEvent| message());
     let training = properties.training;
     html! {
-        <div class="run" role="group" aria-label="Training">
+        <div class="run" role="group" aria-label={text!("run.heading")}>
             <button id="train" type="button" class="primary" onclick={tell(|| Message::ToggleTraining)}>
                 <svg viewBox="0 0 16 16" aria-hidden="true">
                     <path d={if training { "M3 2h4v12H3zM9 2h4v12H9z" } else { "M3 1.5v13L14 8z" }} />
                 </svg>
-                { if training { "Pause" } else { "Train" } }
+                { if training { text!("run.pause") } else { text!("run.train") } }
             </button>
-            <button id="step" type="button" onclick={tell(|| Message::Step)}>{ "One step" }</button>
-            <button id="reset" type="button" onclick={tell(|| Message::Reset)}>{ "Reset" }</button>
+            <button id="step" type="button" onclick={tell(|| Message::Step)}>{ text!("run.step") }</button>
+            <button id="reset" type="button" onclick={tell(|| Message::Reset)}>{ text!("run.reset") }</button>
         </div>
     }
 }

@@ -11,15 +11,11 @@ use super::choice::Choice;
 use super::form::{Field, Form, starts_anew};
 use crate::app::Message;
 use crate::language::text;
+use crate::names;
 
-const LEVELS: [(&str, Levels); 2] = [
-    ("linear", Levels::Linear),
-    ("logarithmic", Levels::Logarithmic),
-];
-const ROUNDING: [(&str, Rounding); 2] = [
-    ("deterministic", Rounding::Deterministic),
-    ("stochastic", Rounding::Stochastic),
-];
+/// What can be chosen: its value in the list, its name, and what it stands for.
+type Options<T, const COUNT: usize> = [(&'static str, AttrValue, T); COUNT];
+
 const MOMENTUM: Optimizer = Optimizer::Sgd { momentum: 0.9 };
 
 #[derive(Properties, PartialEq)]
@@ -38,11 +34,11 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     let form = &properties.form;
     let dispatch = &properties.dispatch;
     let problems = form.problems();
-    let field = |field, id, label, width| {
+    let field = |field, id, label: AttrValue, width| {
         let problem = problems
             .iter()
             .find(|(wrong, _)| *wrong == field)
-            .map(|(_, message)| AttrValue::from(message.clone()));
+            .map(|(_, message)| message.clone());
         let value = form.text(field).to_string();
         html! {
             <TextField {field} {id} {label} {width} {value} {problem} dispatch={dispatch.clone()} />
@@ -61,13 +57,18 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     let presets: Vec<(AttrValue, AttrValue)> = PRESETS
         .iter()
         .map(|preset| {
-            let anew = if preset.spec().same_shape(form.in_force()) {
-                ""
+            let key = format!("preset.{}", preset.name);
+            let about = text!(key.as_str());
+            let name = if preset.spec().same_shape(form.in_force()) {
+                text!("settings.preset_option", name = preset.name, about = about)
             } else {
-                " (starts a new network)"
+                text!(
+                    "settings.preset_option_anew",
+                    name = preset.name,
+                    about = about
+                )
             };
-            let name = format!("{}: {}{anew}", preset.name, preset.about);
-            (preset.name.into(), name.into())
+            (preset.name.into(), name)
         })
         .collect();
     let preset = preset.map_or("", |preset| preset.name);
@@ -77,7 +78,7 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     });
     let begins_anew = starts_anew(form.in_force(), &typed);
     html! {
-        <form class="settings" aria-label="Settings" onsubmit={|event: SubmitEvent| event.prevent_default()}>
+        <form class="settings" aria-label={text!("settings.heading")} onsubmit={|event: SubmitEvent| event.prevent_default()}>
             { properties.children.clone() }
             if !properties.is_alone {
                 <label class="check">
@@ -86,66 +87,66 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                 </label>
             }
             <div class="field">
-                <label for="preset">{ "Preset" }</label>
-                <Choice id="preset" chosen={preset} options={presets} otherwise="custom" on_choice={on_preset} />
+                <label for="preset">{ text!("settings.preset") }</label>
+                <Choice id="preset" chosen={preset} options={presets} otherwise={text!("settings.custom")} on_choice={on_preset} />
             </div>
             <fieldset>
-                <legend>{ "Keeps what was learned" }</legend>
-                { field(Field::LearningRate, "learning-rate", "Learning rate", "third") }
-                { field(Field::LearningRateDecay, "learning-rate-decay", "Decay", "third") }
-                { field(Field::DecayEpochs, "decay-epochs", "Epochs a decay", "third") }
-                { field(Field::BatchSize, "batch-size", "Batch size", "half") }
-                { select(dispatch, "loss", "Loss", "half", [
+                <legend>{ text!("settings.keeps") }</legend>
+                { field(Field::LearningRate, "learning-rate", text!("settings.learning_rate"), "third") }
+                { field(Field::LearningRateDecay, "learning-rate-decay", text!("settings.learning_rate_decay"), "third") }
+                { field(Field::DecayEpochs, "decay-epochs", text!("settings.decay_epochs"), "third") }
+                { field(Field::BatchSize, "batch-size", text!("settings.batch_size"), "half") }
+                { select(dispatch, "loss", text!("settings.loss"), "half", [
                     ("squared hinge", Loss::SquaredHinge),
                     ("cross-entropy", Loss::CrossEntropy),
-                ], chosen.loss, |spec, loss| spec.loss = loss) }
-                { select(dispatch, "optimizer", "Optimizer", "half", [
+                ].map(|(value, loss)| (value, names::loss(loss), loss)), chosen.loss, |spec, loss| spec.loss = loss) }
+                { select(dispatch, "optimizer", text!("settings.optimizer"), "half", [
                     ("Adam", Optimizer::Adam),
                     ("AdaMax", Optimizer::AdaMax),
                     ("shift AdaMax", Optimizer::ShiftAdaMax),
                     ("SGD", MOMENTUM),
-                ], if form.with_momentum() { MOMENTUM } else { chosen.optimizer }, |spec, optimizer| {
+                ].map(|(value, optimizer)| (value, names::optimizer(optimizer), optimizer)), if form.with_momentum() { MOMENTUM } else { chosen.optimizer }, |spec, optimizer| {
                     spec.optimizer = optimizer;
                 }) }
                 if form.with_momentum() {
-                    { field(Field::Momentum, "momentum", "Momentum", "half") }
+                    { field(Field::Momentum, "momentum", text!("settings.momentum"), "half") }
                 }
-                { field(Field::InputDropout, "input-dropout", "Dropout of pixels", "half") }
-                { field(Field::HiddenDropout, "hidden-dropout", "Dropout of activations", "half") }
+                { field(Field::InputDropout, "input-dropout", text!("settings.input_dropout"), "half") }
+                { field(Field::HiddenDropout, "hidden-dropout", text!("settings.hidden_dropout"), "half") }
                 // Nothing that is typed is in here: what is wrong must not be folded away.
                 <details class="wide">
-                    <summary>{ "More of the paper" }</summary>
+                    <summary>{ text!("settings.more") }</summary>
                     <div class="more">
-                        { select(dispatch, "weight-levels", "Levels of weights", "half", LEVELS, chosen.weight_levels,
+                        { select(dispatch, "weight-levels", text!("settings.weight_levels"), "half", levels(), chosen.weight_levels,
                             |spec, levels| spec.weight_levels = levels) }
-                        { select(dispatch, "weight-rounding", "Rounding of weights", "half", ROUNDING, chosen.weight_rounding,
+                        { select(dispatch, "weight-rounding", text!("settings.weight_rounding"), "half", rounding(), chosen.weight_rounding,
                             |spec, rounding| spec.weight_rounding = rounding) }
-                        { select(dispatch, "activation-levels", "Levels of activations", "half", LEVELS, chosen.activation_levels,
+                        { select(dispatch, "activation-levels", text!("settings.activation_levels"), "half", levels(), chosen.activation_levels,
                             |spec, levels| spec.activation_levels = levels) }
-                        { select(dispatch, "activation-rounding", "Rounding of activations", "half", ROUNDING, chosen.activation_rounding,
+                        { select(dispatch, "activation-rounding", text!("settings.activation_rounding"), "half", rounding(), chosen.activation_rounding,
                             |spec, rounding| spec.activation_rounding = rounding) }
-                        { select(dispatch, "gradient-levels", "Levels of gradients", "half", LEVELS, chosen.gradient_levels,
+                        { select(dispatch, "gradient-levels", text!("settings.gradient_levels"), "half", levels(), chosen.gradient_levels,
                             |spec, levels| spec.gradient_levels = levels) }
-                        { select(dispatch, "gradient-rounding", "Rounding of gradients", "half", ROUNDING, chosen.gradient_rounding,
+                        { select(dispatch, "gradient-rounding", text!("settings.gradient_rounding"), "half", rounding(), chosen.gradient_rounding,
                             |spec, rounding| spec.gradient_rounding = rounding) }
-                        { select(dispatch, "normalization", "Batch normalization", "half", [
-                            ("ordinary", Normalization::BatchNorm),
-                            ("shift-based", Normalization::ShiftBatchNorm),
+                        { select(dispatch, "normalization", text!("settings.normalization"), "half", [
+                            ("ordinary", text!("option.ordinary"), Normalization::BatchNorm),
+                            ("shift-based", text!("option.shift_based"), Normalization::ShiftBatchNorm),
                         ], chosen.normalization, |spec, normalization| spec.normalization = normalization) }
-                        { select(dispatch, "learning-rate-scale", "Rates of the layers", "half", [
-                            ("equal", LearningRateScale::Equal),
-                            ("Glorot", LearningRateScale::Glorot),
+                        { select(dispatch, "learning-rate-scale", text!("settings.learning_rate_scale"), "half", [
+                            ("equal", text!("option.equal"), LearningRateScale::Equal),
+                            ("Glorot", "Glorot".into(), LearningRateScale::Glorot),
                         ], chosen.learning_rate_scale, |spec, scale| spec.learning_rate_scale = scale) }
                     </div>
                 </details>
             </fieldset>
             <fieldset>
-                <legend>{ "Starts a new network" }</legend>
-                { field(Field::Hidden, "hidden", "Hidden layers", "half") }
-                { field(Field::Seed, "seed", "Seed", "half") }
+                <legend>{ text!("settings.anew") }</legend>
+                { field(Field::Hidden, "hidden", text!("settings.hidden"), "half") }
+                { field(Field::Seed, "seed", text!("settings.seed"), "half") }
                 <p class="hint wide" role="status">
                     if begins_anew {
-                        { "Enter starts a new network: what was learned is lost." }
+                        { text!("settings.begins_anew") }
                     }
                 </p>
             </fieldset>
@@ -153,39 +154,53 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
     }
 }
 
-/// A list to choose the value of a setting from, by name.
+fn levels() -> Options<Levels, 2> {
+    [
+        ("linear", Levels::Linear),
+        ("logarithmic", Levels::Logarithmic),
+    ]
+    .map(|(value, levels)| (value, names::levels(levels), levels))
+}
+
+fn rounding() -> Options<Rounding, 2> {
+    [
+        ("deterministic", Rounding::Deterministic),
+        ("stochastic", Rounding::Stochastic),
+    ]
+    .map(|(value, rounding)| (value, names::rounding(rounding), rounding))
+}
+
+/// A list to choose the value of a setting from.
 fn select<T: Copy + PartialEq + 'static, const COUNT: usize>(
     dispatch: &Callback<Message>,
     id: &'static str,
-    label: &'static str,
+    label: AttrValue,
     width: &'static str,
-    options: [(&'static str, T); COUNT],
+    options: Options<T, COUNT>,
     current: T,
     set: fn(&mut NetworkSpec, T),
 ) -> Html {
     let chosen = options
         .iter()
-        .find(|(_, value)| *value == current)
-        .map_or("", |(name, _)| *name);
-    let on_choice = dispatch.reform(move |name: String| {
-        let value = options
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| *value);
+        .find(|(.., known)| *known == current)
+        .map_or("", |(value, ..)| *value);
+    let names: Vec<(AttrValue, AttrValue)> = options
+        .iter()
+        .map(|(value, name, _)| ((*value).into(), name.clone()))
+        .collect();
+    let on_choice = dispatch.reform(move |value: String| {
+        let option = options.iter().find(|(known, ..)| *known == value);
+        let chosen = option.map(|(.., chosen)| *chosen);
         Message::choose(move |spec| {
-            if let Some(value) = value {
-                set(spec, value);
+            if let Some(chosen) = chosen {
+                set(spec, chosen);
             }
         })
     });
-    let options: Vec<(AttrValue, AttrValue)> = options
-        .iter()
-        .map(|(name, _)| ((*name).into(), (*name).into()))
-        .collect();
     html! {
         <div class={classes!("field", width)}>
             <label for={id}>{ label }</label>
-            <Choice {id} {chosen} {options} {on_choice} />
+            <Choice {id} {chosen} options={names} {on_choice} />
         </div>
     }
 }
