@@ -9,7 +9,7 @@ pub const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("zh-CN", "简体�
 /// Where the choice is kept.
 const KEY: &str = "language";
 
-/// A text of `locales/` in the present language: its key, then what it has room for, as in `text!("step", step = 5)`.
+/// A text of `locales/` in the present language: its key, then what it has room for, as in `text!("status.paused", step = 5)`.
 macro_rules! text {
     ($($key:tt)*) => {
         yew::AttrValue::from(rust_i18n::t!($($key)*).into_owned())
@@ -65,7 +65,111 @@ fn storage() -> Option<Storage> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fs;
+    use std::path::Path;
+
+    use qnn_protocol::spec::PRESETS;
+
     use super::*;
+
+    const ENGLISH: &str = include_str!("../locales/en.yml");
+    const CHINESE: &str = include_str!("../locales/zh-CN.yml");
+    /// The group whose keys are put together from names.
+    const BY_NAME: &str = "preset.";
+
+    /// The texts of a locale by their keys, as they are written there. Groups are one deep, and a text has one line.
+    fn texts(locale: &str) -> BTreeMap<String, &str> {
+        let mut texts = BTreeMap::new();
+        let mut group = "";
+        for line in locale.lines() {
+            let (key, text) = line.split_once(':').expect("every line has a key");
+            match key.strip_prefix("  ") {
+                None => group = key,
+                Some(key) => {
+                    let before = texts.insert(format!("{group}.{key}"), text.trim());
+                    assert_eq!(before, None, "{group}.{key} is there twice");
+                }
+            }
+        }
+        texts
+    }
+
+    /// The names of what a text has room for.
+    fn holes(text: &str) -> BTreeSet<&str> {
+        let parts = text.split("%{").skip(1);
+        parts.filter_map(|part| part.split('}').next()).collect()
+    }
+
+    /// The keys that are written out in the sources below a folder.
+    fn keys(folder: &Path) -> BTreeSet<String> {
+        // Put together, so that this is no call itself.
+        let call = ["text", "!("].concat();
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("it can be listed").path();
+            if path.is_dir() {
+                found.append(&mut keys(&path));
+                continue;
+            }
+            let source = fs::read_to_string(&path).expect("sources are text");
+            for arguments in source.split(&call).skip(1) {
+                if let Some(rest) = arguments.trim_start().strip_prefix('"')
+                    && let Some((key, _)) = rest.split_once('"')
+                {
+                    found.insert(key.into());
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_language_has_every_text_with_the_same_room() {
+        let (english, chinese) = (texts(ENGLISH), texts(CHINESE));
+        let missing: Vec<&String> = english
+            .keys()
+            .filter(|key| !chinese.contains_key(*key))
+            .collect();
+        let more: Vec<&String> = chinese
+            .keys()
+            .filter(|key| !english.contains_key(*key))
+            .collect();
+        assert!(
+            missing.is_empty() && more.is_empty(),
+            "missing: {missing:?}, too many: {more:?}"
+        );
+        for (key, text) in &english {
+            assert_eq!(holes(text), holes(chinese[key]), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_text_and_every_text_is_used() {
+        let texts = texts(ENGLISH);
+        let used = keys(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        for key in &used {
+            assert!(texts.contains_key(key), "{key} has no text");
+        }
+        for key in texts.keys() {
+            assert!(
+                used.contains(key) || key.starts_with(BY_NAME),
+                "{key} is never used"
+            );
+        }
+    }
+
+    #[test]
+    fn presets_are_told_as_the_command_line_tells_them() {
+        let texts = texts(ENGLISH);
+        for preset in &PRESETS {
+            let key = format!("{BY_NAME}{}", preset.name);
+            let about = texts.get(&key).map(|text| text.trim_matches('"'));
+            assert_eq!(about, Some(preset.about), "{key}");
+        }
+        let by_name = texts.keys().filter(|key| key.starts_with(BY_NAME));
+        assert_eq!(by_name.count(), PRESETS.len());
+    }
 
     #[test]
     fn tags_of_browsers_are_understood() {

@@ -99,13 +99,16 @@ pub fn Settings(properties: &SettingsProperties) -> Html {
                 { select(dispatch, "loss", text!("settings.loss"), "half", [
                     ("squared hinge", Loss::SquaredHinge),
                     ("cross-entropy", Loss::CrossEntropy),
-                ].map(|(value, loss)| (value, names::loss(loss), loss)), chosen.loss, |spec, loss| spec.loss = loss) }
+                ].map(|(value, loss)| (value, names::loss(loss), loss)), chosen.loss, |spec, loss| {
+                    spec.loss = loss;
+                }) }
                 { select(dispatch, "optimizer", text!("settings.optimizer"), "half", [
                     ("Adam", Optimizer::Adam),
                     ("AdaMax", Optimizer::AdaMax),
                     ("shift AdaMax", Optimizer::ShiftAdaMax),
                     ("SGD", MOMENTUM),
-                ].map(|(value, optimizer)| (value, names::optimizer(optimizer), optimizer)), if form.with_momentum() { MOMENTUM } else { chosen.optimizer }, |spec, optimizer| {
+                ].map(|(value, optimizer)| (value, names::optimizer(optimizer), optimizer)),
+                if form.with_momentum() { MOMENTUM } else { chosen.optimizer }, |spec, optimizer| {
                     spec.optimizer = optimizer;
                 }) }
                 if form.with_momentum() {
