@@ -7,6 +7,7 @@ use qnn_protocol::spec::NetworkSpec;
 
 use crate::chart::Across;
 use crate::controls::DataOption;
+use crate::lessons;
 use crate::tabs::Tab;
 
 /// A longer address is none of ours, and is not read.
@@ -23,6 +24,8 @@ pub struct Address {
     pub tab: Tab,
     pub across: Across,
     pub paused: bool,
+    /// The step of the tour that is open, from 0.
+    pub lesson: Option<usize>,
 }
 
 impl Address {
@@ -42,6 +45,7 @@ impl Address {
                 "look" => address.tab = Tab::named(value).unwrap_or_default(),
                 "across" if value == "seconds" => address.across = Across::Seconds,
                 "paused" => address.paused = true,
+                "lesson" => address.lesson = lesson_of(value),
                 _ => {}
             }
         }
@@ -67,8 +71,19 @@ impl Address {
         if self.paused {
             parts.push("paused".into());
         }
+        if let Some(lesson) = self.lesson {
+            parts.push(format!("lesson={}", lesson + 1));
+        }
         parts.join("&")
     }
+}
+
+/// The step, from 0, that a link counts from 1.
+fn lesson_of(value: &str) -> Option<usize> {
+    let number: usize = value.parse().ok()?;
+    number
+        .checked_sub(1)
+        .filter(|lesson| *lesson < lessons::COUNT)
 }
 
 #[cfg(test)]
@@ -85,9 +100,11 @@ mod tests {
             tab: Tab::Bits,
             across: Across::Seconds,
             paused: true,
+            lesson: Some(2),
         };
         let hash = address.write();
-        assert!(hash.len() < 120, "{hash}");
+        assert!(hash.contains("&lesson=3"), "{hash}");
+        assert!(hash.len() < 130, "{hash}");
         assert_eq!(Address::read(&format!("#{hash}")), Ok(address));
     }
 
@@ -96,6 +113,9 @@ mod tests {
         assert_eq!(Address::read(""), Ok(Address::default()));
         assert!(Address::read("#paused").unwrap().paused);
         assert_eq!(Address::read("#more=1&<b>").unwrap(), Address::default());
+        for none in ["#lesson=0", "#lesson=7", "#lesson=-1", "#lesson"] {
+            assert_eq!(Address::read(none), Ok(Address::default()));
+        }
         assert!(Address::read("#race=mnist-512_w9").is_err());
         assert!(Address::read(&format!("#race={}", "x".repeat(9999))).is_err());
     }

@@ -30,6 +30,7 @@ use crate::kernels::EngineKernels;
 use crate::language::{self, text};
 use crate::names;
 use crate::problems;
+use crate::lessons;
 use crate::race::{Race, followed};
 use crate::share::File;
 use crate::tabs::Tab;
@@ -93,6 +94,12 @@ pub enum Message {
     UseGpu(bool),
     CompareGpu,
     CancelComparison,
+    /// A step of the tour, from 0; or its end.
+    Lesson(Option<usize>),
+    /// What the visitor expects of the open step.
+    Predict(usize),
+    /// Sets the playground to show a step.
+    SetLesson(usize),
     DismissAlert,
 }
 
@@ -167,6 +174,10 @@ pub struct App {
     /// Whether what is kept has been looked for, when the race was kept last, and whether it cannot be.
     may_keep: bool,
     kept_at: f64,
+
+    /// The step of the tour that is open, and the answer to its question that the visitor expects.
+    pub(crate) lesson: Option<usize>,
+    pub(crate) prediction: Option<usize>,
 
     pub(crate) alert: Option<AttrValue>,
     /// What is happening, in a sentence to be seen.
@@ -251,6 +262,8 @@ impl Component for App {
             kept: None,
             may_keep: looks_for_kept,
             kept_at: js_sys::Date::now(),
+            lesson: address.lesson,
+            prediction: None,
             alert,
             status: text!("status.starting"),
             announcement: AttrValue::default(),
@@ -455,6 +468,9 @@ impl Component for App {
                 self.tell(&ToEngine::CompareGpu);
             }
             Message::CancelComparison => self.tell(&ToEngine::CancelComparison),
+            Message::Lesson(lesson) => (self.lesson, self.prediction) = (lesson, None),
+            Message::Predict(answer) => self.prediction = Some(answer),
+            Message::SetLesson(lesson) => self.set_lesson(lesson),
             Message::DismissAlert => self.alert = None,
         }
         true
@@ -882,6 +898,7 @@ impl App {
             tab: self.tab,
             across: self.across,
             paused: false,
+            lesson: self.lesson,
         }
     }
 
@@ -907,16 +924,45 @@ impl App {
         let Some(kept) = self.kept.take() else {
             return;
         };
-        for network in self.race.all().iter().map(|one| one.id).collect::<Vec<_>>() {
-            self.tell(&ToEngine::Remove { network });
-        }
         let (address, race) = kept.into_race();
-        self.race = race;
+        self.replace_race(race);
         if address.data == Some(DataOption::Mnist) {
             self.source_to_come = Some(DataSource::Mnist);
         }
         self.chosen_changed();
         self.instruct();
+    }
+
+    /// Another race in place of this one, which the engine is to forget.
+    fn replace_race(&mut self, race: Race) {
+        for network in self.race.all().iter().map(|one| one.id).collect::<Vec<_>>() {
+            self.tell(&ToEngine::Remove { network });
+        }
+        self.race = race;
+    }
+
+    /// Lets new networks of these specs race from the start, and chooses the one at `chosen`.
+    fn run_race(&mut self, specs: Vec<NetworkSpec>, chosen: usize) {
+        let mut race = Race::of(specs.clone());
+        race.choose(chosen as NetworkId);
+        self.replace_race(race);
+        for (network, spec) in (0..).zip(specs) {
+            self.tell(&ToEngine::Configure { network, spec });
+        }
+        self.chosen_changed();
+    }
+
+    /// Sets the playground to show a step of the tour, and trains.
+    fn set_lesson(&mut self, lesson: usize) {
+        let specs = self.race.all().iter().map(|one| one.spec().clone());
+        let setup = lessons::setup(lesson, &specs.collect::<Vec<_>>());
+        (self.tab, self.across, self.unit) = (setup.tab, setup.across, setup.unit);
+        self.alert = None;
+        self.end_comparison();
+        self.run_race(setup.specs, setup.chosen);
+        self.training = true;
+        self.await_first_point();
+        self.tell(&ToEngine::Train);
     }
 
     fn take(&self, file: File) -> Result<(), JsValue> {

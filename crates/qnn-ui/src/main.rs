@@ -20,6 +20,7 @@ mod kernels;
 mod language;
 mod leaderboard;
 mod map;
+mod lessons;
 mod mistakes;
 mod names;
 mod pixels;

@@ -19,6 +19,7 @@ use crate::kernels::Kernels;
 use crate::language::{self, LANGUAGES, text};
 use crate::leaderboard::{Leaderboard, Row};
 use crate::map::Map;
+use crate::lessons::{self, Lessons};
 use crate::mistakes::Mistakes;
 use crate::share::Share;
 use crate::tabs::{Tab, Tabs};
@@ -49,6 +50,12 @@ impl App {
                         dispatch={dispatch.clone()}
                     />
                 }
+                <Lessons
+                    lesson={self.lesson}
+                    prediction={self.prediction}
+                    here={self.lesson.and_then(|lesson| lessons::here(lesson, &self.race, self.bits.as_deref()))}
+                    dispatch={dispatch.clone()}
+                />
                 <main>
                     <section class="card hero" aria-labelledby="bits-heading">
                         <h2 id="bits-heading">{ text!("bits.heading") }</h2>
