@@ -1,5 +1,6 @@
-// axe-core, with all its rules, over each view of the built page: as it opens, then each tab, then all that unfolds; at
-// the width of a desk and of a phone, light, dark, and in forced colours. It says nothing of how the page is to use.
+// axe-core, with all its rules, over each view of the built page: as it opens, then each tab, then all that unfolds, then
+// a step of the tour; at the width of a desk and of a phone, light, dark, and in forced colours. It says nothing of how the
+// page is to use.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -59,6 +60,9 @@ for (const [width, height] of [[1280, 800], [390, 844]]) {
                     await tab.click();
                     await checkView(page, await tab.innerText(), found);
                 }
+                await page.locator("#tour").click();
+                await page.locator("#lesson input").first().check();
+                await checkView(page, "the tour", found);
                 assert.deepEqual([...found].map(([line, view]) => `${view}: ${line}`), []);
             } finally {
                 await page.context().close();
