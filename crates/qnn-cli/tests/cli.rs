@@ -88,7 +88,7 @@ fn it_trains_keeps_tests_and_goes_on() {
     let last = &trained[3];
     assert!(last["test_accuracy"].as_f64().unwrap() > 0.9);
     assert!(last["images_per_second"].as_f64().unwrap() > 0.0);
-    assert_eq!(last["weight_bytes"], (64 * 16 + 16 * 10) / 8);
+    assert_eq!(last["weight_bytes"], (64 * 16 + 16 * 2) / 8);
 
     let tested = lines(&qnn(&["eval", "--model", model, "--data", data, "--json"]));
     assert_eq!(tested[0]["test_accuracy"], last["test_accuracy"]);
@@ -253,7 +253,7 @@ fn it_compares_kernels_on_the_gpu_and_reports() {
         text.contains("Signs, 100 x 100 times 100 x 100 (smaller than the paper's)"),
         "{text}"
     );
-    assert!(text.contains("64-32-32-32-10, 20 images"), "{text}");
+    assert!(text.contains("64-32-32-32-2, 20 images"), "{text}");
     assert!(
         text.contains("same sums") && text.contains("same answers"),
         "{text}"

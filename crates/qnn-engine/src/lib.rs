@@ -2,6 +2,8 @@
 //! only. Built without threads, with them, and with relaxed SIMD too, all without the GPU, and with it; `www/worker.js` chooses. This file is the browser's side of it;
 //! what the messages do is `session`, where data comes from is `load`.
 
+#![cfg_attr(not(feature = "gpu"), allow(dead_code, unreachable_code))] // What is for the GPU is never done.
+
 mod adapter;
 #[cfg(feature = "gpu")]
 mod comparison;

@@ -46,12 +46,8 @@ impl Flips {
 }
 
 fn signs(trainer: &Trainer) -> Vec<BitMatrix> {
-    let layers = trainer.state().map(|layer| layer.latent[0]).enumerate();
-    let layers = layers.map(|(number, latent)| {
-        let units = trainer.batch_norm(number).gamma().len();
-        BitMatrix::from_signs(units, latent.len() / units, latent)
-    });
-    layers.collect()
+    let layers = 0..trainer.state().count();
+    layers.map(|layer| trainer.signs(layer)).collect()
 }
 
 /// The first test images, and what a network says of them.
@@ -108,9 +104,9 @@ pub fn unit_bits(
     let inputs = latent.len() / units(layer);
     let weights = layers[layer].weights();
     let of_layer = histogram(latent, BINS);
-    let matrix = BitMatrix::from_signs(units(layer), inputs, latent);
+    let signs = trainer.signs(layer);
     let words = WORDS.map(|bits| {
-        let repetition = distinct_words(&matrix, bits);
+        let repetition = distinct_words(&signs, bits);
         DistinctWords {
             bits: bits as u32,
             distinct: repetition.distinct as u32,

@@ -348,19 +348,20 @@ gpu_test!(packed_networks_in_pieces_answer_alike, _gpu, {
 /// Bits of weights and activations.
 const BITS: [(u8, u8); 6] = [(1, 1), (1, 2), (2, 1), (4, 4), (1, 32), (32, 32)];
 
-/// Asks networks on both.
+/// Asks networks on both, of several numbers of classes.
 async fn answer_alike(gpu: &Gpu, bits: &[(u8, u8)]) {
     let data = digits();
-    for &(weights, activations) in bits {
+    let sets = [DIGITS, 3, 12].map(|classes| (relabelled(classes), classes));
+    for (&(weights, activations), (train, classes)) in bits.iter().zip(sets.iter().cycle()) {
         let spec = NetworkSpec {
             hidden: vec![300, 65],
             weight_bits: Bits::new(weights).unwrap(),
             activation_bits: Bits::new(activations).unwrap(),
             ..NetworkSpec::default()
         };
-        let mut trainer = Trainer::new(spec, data.train.image_size(), DIGITS).unwrap();
+        let mut trainer = Trainer::new(spec, train.image_size(), *classes).unwrap();
         for _ in 0..20 {
-            trainer.step(&data.train).unwrap();
+            trainer.step(train).unwrap();
         }
         // Where gamma is negative a unit is +1 below its threshold.
         trainer.take_up(trainer.progress(), |_, state| {

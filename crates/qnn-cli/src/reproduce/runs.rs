@@ -380,7 +380,7 @@ mod tests {
 
     use super::*;
 
-    /// 200 images of 4x4 that a network can tell apart, and the first 50 of them to test with.
+    /// 200 images of 4x4, of two of ten classes, that a network can tell apart, and the first 50 of them to test with.
     fn data() -> DataSet {
         let labels: Vec<u8> = (0..200u32).map(|image| (image % 2) as u8).collect();
         let pixel = |index: u32| {
@@ -398,7 +398,7 @@ mod tests {
         };
         DataSet {
             name: "halves".into(),
-            classes: vec!["left".into(), "right".into()],
+            classes: (0..10).map(|label| label.to_string()).collect(),
             train: TrainingData::Images(images(200)),
             test: images(50),
         }
