@@ -1174,4 +1174,241 @@ mod tests {
         });
         assert!(refusals(&third.take_messages())[0].contains("not a checkpoint"));
     }
+
+    /// A small network of so many bits.
+    fn small(bits: u8) -> NetworkSpec {
+        let bits = Bits::new(bits).unwrap();
+        NetworkSpec {
+            hidden: vec![32],
+            weight_bits: bits,
+            activation_bits: bits,
+            ..NetworkSpec::default()
+        }
+    }
+
+    /// A session with networks of these bits, numbered from 0.
+    fn race(bits: &[u8]) -> Session {
+        let mut session = Session::default();
+        for (network, bits) in (0..).zip(bits) {
+            session.receive(ToEngine::Configure {
+                network,
+                spec: small(*bits),
+            });
+        }
+        session.receive(ToEngine::UseData {
+            source: DataSource::Procedural,
+        });
+        session
+    }
+
+    fn losses_of(messages: &[FromEngine], of: NetworkId) -> Vec<f32> {
+        let own = |message: &&FromEngine| matches!(message, FromEngine::Progress { network, .. } if *network == of);
+        let own: Vec<FromEngine> = messages.iter().filter(own).cloned().collect();
+        losses(&own)
+    }
+
+    #[test]
+    fn networks_race_step_by_step_and_none_changes_anothers_curve() {
+        let mut session = race(&[1, 32, 4]);
+        session.receive(ToEngine::Train);
+        let messages = work(&mut session, 150);
+        let curves = [0, 1, 2].map(|network| losses_of(&messages, network));
+        let steps = curves.each_ref().map(Vec::len);
+        assert!(
+            steps[0] > 10 && steps.iter().max().unwrap() - steps.iter().min().unwrap() <= 1,
+            "{steps:?}"
+        );
+        for (bits, curve) in [1, 32, 4].into_iter().zip(curves) {
+            let mut alone = race(&[bits]);
+            alone.receive(ToEngine::Train);
+            let alone = losses(&work(&mut alone, 150));
+            assert_eq!(alone[..curve.len()], curve, "{bits} bits");
+        }
+    }
+
+    #[test]
+    fn a_network_that_joins_later_catches_up_and_one_that_leaves_is_gone() {
+        let mut session = race(&[1]);
+        session.receive(ToEngine::Train);
+        work(&mut session, 60);
+        let ahead = session.racers[0].step_count();
+        session.receive(ToEngine::Configure {
+            network: 7,
+            spec: small(2),
+        });
+        let messages = work(&mut session, 10);
+        assert!(losses_of(&messages, 0).len() <= 1 && losses_of(&messages, 7).len() > 3);
+        work(&mut session, 300);
+        let steps: Vec<u32> = session.racers.iter().map(Racer::step_count).collect();
+        assert!(
+            steps[0] > ahead && steps[0].abs_diff(steps[1]) <= 1,
+            "{steps:?}"
+        );
+        session.receive(ToEngine::Remove { network: 0 });
+        let messages = work(&mut session, 20);
+        assert!(losses_of(&messages, 0).is_empty() && losses_of(&messages, 7).len() > 3);
+    }
+
+    #[test]
+    fn a_single_step_is_one_of_every_network_that_is_level() {
+        let mut session = race(&[1, 32]);
+        session.receive(ToEngine::Step);
+        let messages = work(&mut session, 40);
+        assert_eq!(
+            [0, 1].map(|network| losses_of(&messages, network).len()),
+            [1, 1]
+        );
+        assert!(!session.has_work());
+    }
+
+    #[test]
+    fn no_more_networks_race_than_there_is_room_for() {
+        let mut session = race(&[1, 2, 4, 8, 32]);
+        session.take_messages();
+        session.receive(ToEngine::Configure {
+            network: 5,
+            spec: small(1),
+        });
+        let messages = session.take_messages();
+        assert!(matches!(
+            &messages[..],
+            [FromEngine::SpecRefused {
+                network: 5,
+                spec: None,
+                ..
+            }]
+        ));
+        // Together they have to fit the memory.
+        session.receive(ToEngine::Remove { network: 4 });
+        for network in 0..4 {
+            let spec = NetworkSpec {
+                hidden: vec![2048, 2048, 2048],
+                ..small(1)
+            };
+            session.receive(ToEngine::Configure { network, spec });
+        }
+        let messages = session.take_messages();
+        assert_eq!(
+            refusals(&messages).len(),
+            1,
+            "ten million weights each, and forty million fit"
+        );
+    }
+
+    #[test]
+    fn what_is_looked_at_is_shown_and_nothing_else() {
+        let mut session = race(&[1, 32]);
+        session.receive(ToEngine::Train);
+        work(&mut session, 100);
+        let shown = |messages: &[FromEngine]| {
+            let kinds = messages.iter().filter_map(|message| match message {
+                FromEngine::TestStrip { network, .. } => Some((*network, "digits")),
+                FromEngine::Bits { network, .. } => Some((*network, "bits")),
+                FromEngine::Mistakes { network, .. } => Some((*network, "mistakes")),
+                _ => None,
+            });
+            let mut kinds: Vec<_> = kinds.collect();
+            kinds.dedup();
+            kinds
+        };
+        let mut look = |network, view| {
+            session.receive(ToEngine::Look { network, view });
+            let messages = work(&mut session, 60);
+            (shown(&messages), messages)
+        };
+        assert_eq!(look(1, View::Digits).0, [(1, "digits")]);
+        let (kinds, messages) = look(0, View::Bits { layer: 1, unit: 3 });
+        assert_eq!(kinds, [(0, "bits")]);
+        let bits = messages.iter().rev().find_map(|message| match message {
+            FromEngine::Bits { bits, .. } => Some(bits),
+            _ => None,
+        });
+        let bits = bits.unwrap();
+        assert_eq!(
+            (bits.layer, bits.unit, &bits.units[..]),
+            (1, 3, &[32, 10][..])
+        );
+        assert_eq!(
+            (bits.latent.len(), bits.inputs.len(), bits.weights.len()),
+            (32, 32, 32)
+        );
+        assert!(bits.weights.iter().all(|weight| weight.abs() == 1.0));
+        assert_eq!(bits.flips.len(), 2);
+        assert_eq!(bits.histogram.iter().sum::<u32>(), 320);
+        let (kinds, messages) = look(1, View::Mistakes { cell: None });
+        assert_eq!(kinds, [(1, "mistakes")]);
+        let wrong = messages.iter().find_map(|message| match message {
+            FromEngine::Mistakes { digits, .. } => Some(digits),
+            _ => None,
+        });
+        assert!(
+            wrong
+                .unwrap()
+                .iter()
+                .all(|digit| digit.answer != digit.label)
+        );
+        assert!(look(0, View::Nothing).0.is_empty());
+    }
+
+    #[test]
+    fn a_checkpoint_of_every_network_comes_when_it_is_asked_for() {
+        let mut session = race(&[1, 32]);
+        session.receive(ToEngine::Train);
+        work(&mut session, 20);
+        session.part();
+        session.receive(ToEngine::Save);
+        let messages = work(&mut session, 20);
+        let saved = messages
+            .iter()
+            .position(|message| matches!(message, FromEngine::Saved))
+            .unwrap();
+        let of: Vec<NetworkId> = messages[..saved]
+            .iter()
+            .filter_map(|message| match message {
+                FromEngine::Checkpoint { network, .. } => Some(*network),
+                _ => None,
+            })
+            .collect();
+        assert!(of.contains(&0) && of.contains(&1));
+    }
+
+    #[test]
+    fn drawings_join_the_data_and_a_new_class_makes_new_networks() {
+        let drawing = |class: &str, x: f32| Drawing {
+            strokes: vec![vec![(0.1, 0.1, 1.0), (x, 0.9, 1.0)]],
+            class: class.into(),
+        };
+        let mut session = race(&[1]);
+        session.receive(ToEngine::Train);
+        work(&mut session, 30);
+        let before = session.racers[0].step_count();
+        session.receive(ToEngine::UseDrawings {
+            drawings: vec![drawing("7", 0.5)],
+        });
+        work(&mut session, 5);
+        assert!(
+            session.racers[0].step_count() >= before,
+            "what was learned stays"
+        );
+        assert_eq!(session.shared.data.as_ref().unwrap().train.drawings(), 1);
+        session.receive(ToEngine::UseDrawings {
+            drawings: vec![drawing("7", 0.5), drawing("cat", 0.2)],
+        });
+        work(&mut session, 5);
+        assert_eq!(trainer(&session).classes(), 11);
+        assert!(session.racers[0].step_count() < before);
+        session.receive(ToEngine::UseData {
+            source: DataSource::Drawings,
+        });
+        work(&mut session, 5);
+        assert_eq!(session.shared.data.as_ref().unwrap().classes, ["7", "cat"]);
+        session.receive(ToEngine::UseDrawings { drawings: vec![] });
+        let messages = work(&mut session, 5);
+        assert!(refusals(&messages)[0].contains("two classes"));
+        session.receive(ToEngine::UseData {
+            source: DataSource::Procedural,
+        });
+        work(&mut session, 5);
+        assert_eq!(session.shared.data.as_ref().unwrap().classes.len(), 10);
+    }
 }
