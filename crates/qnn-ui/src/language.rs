@@ -75,21 +75,22 @@ mod tests {
 
     const ENGLISH: &str = include_str!("../locales/en.yml");
     const CHINESE: &str = include_str!("../locales/zh-CN.yml");
-    /// The group whose keys are put together from names.
-    const BY_NAME: &str = "preset.";
+    /// Groups whose keys are put together from names.
+    const BY_NAME: [&str; 2] = ["preset.", "lessons."];
 
-    /// The texts of a locale by their keys, as they are written there. Groups are one deep, and a text has one line.
+    /// The texts of a locale by their keys, as they are written there: groups within groups, and a line for each text.
     fn texts(locale: &str) -> BTreeMap<String, &str> {
         let mut texts = BTreeMap::new();
-        let mut group = "";
+        let mut groups: Vec<&str> = Vec::new();
         for line in locale.lines() {
             let (key, text) = line.split_once(':').expect("every line has a key");
-            match key.strip_prefix("  ") {
-                None => group = key,
-                Some(key) => {
-                    let before = texts.insert(format!("{group}.{key}"), text.trim());
-                    assert_eq!(before, None, "{group}.{key} is there twice");
-                }
+            let name = key.trim_start();
+            groups.truncate((key.len() - name.len()) / 2);
+            groups.push(name);
+            if !text.is_empty() {
+                let key = groups.join(".");
+                let before = texts.insert(key.clone(), text.trim());
+                assert_eq!(before, None, "{key} is there twice");
             }
         }
         texts
@@ -152,10 +153,8 @@ mod tests {
             assert!(texts.contains_key(key), "{key} has no text");
         }
         for key in texts.keys() {
-            assert!(
-                used.contains(key) || key.starts_with(BY_NAME),
-                "{key} is never used"
-            );
+            let is_by_name = BY_NAME.iter().any(|group| key.starts_with(group));
+            assert!(used.contains(key) || is_by_name, "{key} is never used");
         }
     }
 
@@ -163,11 +162,11 @@ mod tests {
     fn presets_are_told_as_the_command_line_tells_them() {
         let texts = texts(ENGLISH);
         for preset in &PRESETS {
-            let key = format!("{BY_NAME}{}", preset.name);
+            let key = format!("preset.{}", preset.name);
             let about = texts.get(&key).map(|text| text.trim_matches('"'));
             assert_eq!(about, Some(preset.about), "{key}");
         }
-        let by_name = texts.keys().filter(|key| key.starts_with(BY_NAME));
+        let by_name = texts.keys().filter(|key| key.starts_with("preset."));
         assert_eq!(by_name.count(), PRESETS.len());
     }
 
