@@ -18,6 +18,7 @@ after(async () => {
 /** Opens the page, gives it to `check`, and then asks that it had no errors to report. */
 async function visit(check, { path = "", ...options } = {}) {
     const page = await open(browser, server.url + path, options);
+    await page.locator("#leaderboard").waitFor();
     try {
         await check(page);
         assert.deepEqual(page.problems, []);

@@ -6,6 +6,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 /// Names of programs on the processor that pass for GPUs.
+#[cfg(not(feature = "gpu"))]
 const SOFTWARE: [&str; 4] = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
 
 /// What the browser tells of the adapter that we would get, its maker and its kind and seldom more; or why there is none.
@@ -30,7 +31,9 @@ pub async fn find() -> Result<String, GpuState> {
     Ok(name(&adapter))
 }
 
-/// Whether an adapter of this name is a program on the processor, whose speed says nothing of a GPU's.
+/// Whether an adapter of this name is a program on the processor, whose speed says nothing of a GPU's. Once it is open, it says so
+/// itself.
+#[cfg(not(feature = "gpu"))]
 pub fn is_software(name: &str) -> bool {
     let name = name.to_lowercase();
     SOFTWARE.iter().any(|software| name.contains(software))

@@ -23,17 +23,20 @@ const INK: f32 = 255.0;
 /// The signs of all layers before and after a step.
 #[derive(Default)]
 pub struct Flips {
+    /// Whether the next step is to be looked at: counting every one would cost more than training.
+    pub is_wanted: bool,
     before: Vec<BitMatrix>,
     after: Vec<BitMatrix>,
 }
 
 impl Flips {
     pub fn before_step(&mut self, trainer: &Trainer) {
-        self.before = signs(trainer);
-        self.after.clear();
+        if std::mem::take(&mut self.is_wanted) {
+            self.before = signs(trainer);
+            self.after.clear();
+        }
     }
 
-    /// To be called after every step: of one whose beginning was not seen, nothing is known.
     pub fn after_step(&mut self, trainer: &Trainer) {
         if self.before.len() > self.after.len() {
             self.after = signs(trainer);

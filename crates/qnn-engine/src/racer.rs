@@ -363,9 +363,7 @@ impl Racer {
             return false;
         };
         let begun = now();
-        let shows_bits = matches!(shared.looks_at(self.id), Some(View::Bits { .. }))
-            && begun - self.answers.frozen >= ANSWER_INTERVAL;
-        if shows_bits && !trainer.is_within_step() {
+        if !trainer.is_within_step() {
             self.flips.before_step(trainer);
         }
         let advanced = trainer.advance(&data.train);
@@ -628,7 +626,10 @@ impl Racer {
         self.answer_drawing(shared);
         match shared.looks_at(self.id) {
             Some(View::Digits) => self.tell_digits(shared),
-            Some(View::Bits { layer, unit }) => self.tell_bits((layer, unit), shared),
+            Some(View::Bits { layer, unit }) => {
+                self.tell_bits((layer, unit), shared);
+                self.flips.is_wanted = true;
+            }
             _ => {}
         }
     }

@@ -1,0 +1,11 @@
+import { launch, open, serve, until, accuracy } from "./browser/support.mjs";
+const b = await launch(); const s = await serve({ isolated: true });
+const p = await open(b, s.url, { viewport: { width: 1440, height: 1000 } });
+await until(async () => (await accuracy(p)) > 88, "x").catch(console.log);
+await p.screenshot({ path: "/work/scratch/s1.png", fullPage: true });
+await p.locator("#tab-bits").click(); await p.waitForTimeout(1500);
+await p.screenshot({ path: "/work/scratch/s2.png", fullPage: true });
+await p.locator("#tab-mistakes").click(); await p.waitForTimeout(2500);
+await p.screenshot({ path: "/work/scratch/s3.png", fullPage: true });
+console.log(p.problems);
+await b.close(); await s.close();
