@@ -208,9 +208,9 @@ export const steps = async (page) => Number((await text(page, "step-count")).rep
 /** Its accuracy on the test set, in percent. */
 export const accuracy = async (page) => Number.parseFloat(await text(page, "test-accuracy"));
 
-/** Waits until `holds` does, some twenty seconds at the most. */
+/** Waits until `holds` does, a minute at the most. */
 export async function until(holds, what) {
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 600; i++) {
         if (await holds()) return;
         await new Promise((resolve) => setTimeout(resolve, 100));
     }

@@ -644,9 +644,17 @@ impl Racer {
         }
     }
 
+    /// Answers what was drawn, and shows what becomes of it where the visitor looks.
+    pub fn drawing_changed(&self, shared: &mut Shared) {
+        self.answer_drawing(shared);
+        if let Some(View::Bits { layer, unit }) = shared.looks_at(self.id) {
+            self.tell_bits((layer, unit), shared);
+        }
+    }
+
     /// Answers what is on the pad, where there is something and there is a network.
     /// Where there is no network yet, the answer comes with it.
-    pub fn answer_drawing(&self, shared: &mut Shared) {
+    fn answer_drawing(&self, shared: &mut Shared) {
         let Some(pixels) = &shared.drawing else {
             return shared.messages.push(FromEngine::Answer {
                 network: self.id,

@@ -190,8 +190,8 @@ impl Session {
             ToEngine::UseData { source } => return Some(Request::Load(source)),
             ToEngine::Draw { strokes } => {
                 self.shared.drawing = rasterize(&strokes);
-                for racer in &mut self.racers {
-                    racer.answer_drawing(&mut self.shared);
+                for racer in &self.racers {
+                    racer.drawing_changed(&mut self.shared);
                 }
             }
             ToEngine::Save => {
