@@ -746,20 +746,16 @@ impl Session {
         (taken > 1.0).then(|| {
             let all: usize = shares.iter().map(|(weights, _)| weights).sum();
             let most = all as f64 / taken;
-            let what = if shares.len() == 1 {
-                "A network"
-            } else {
-                "Networks"
-            };
             let how = match choice.forced {
                 Some(Method::Multiply) => "with 16-bit multiplication: choose another kernel",
                 _ => "at these bit widths",
             };
-            format!(
-                "{what} of {} million weights do not fit the memory of a tab; {} million do {how}.",
-                all / 1_000_000,
-                most as usize / 1_000_000,
-            )
+            let (all, most) = (all / 1_000_000, most as usize / 1_000_000);
+            let what = match shares.len() {
+                1 => format!("A network of {all} million weights does not fit"),
+                _ => format!("The networks have {all} million weights together. That does not fit"),
+            };
+            format!("{what} the memory of a tab; {most} million do {how}.")
         })
     }
 }
@@ -834,9 +830,9 @@ mod tests {
         static CLOCK: std::cell::Cell<f64> = const { std::cell::Cell::new(0.0) };
     }
 
-    /// A clock that goes on a millisecond a look.
+    /// A clock that goes on a third of a millisecond a look.
     fn tick() -> f64 {
-        CLOCK.set(CLOCK.get() + 1.0);
+        CLOCK.set(CLOCK.get() + 1.0 / 3.0);
         CLOCK.get()
     }
 
@@ -1141,7 +1137,7 @@ mod tests {
                 _ => None,
             })
         };
-        let sum = answered(&session.take_messages()).unwrap().unwrap();
+        let sum = answered(&work(&mut session, 3)).unwrap().unwrap();
         assert!((sum - 1.0).abs() < 1e-5);
         session.receive(ToEngine::Draw { strokes: vec![] });
         assert_eq!(answered(&session.take_messages()), Some(None));

@@ -175,7 +175,8 @@ impl DataSet {
             }
         }
         let drawings = Drawings::new(seed.into(), drawings, &classes);
-        if drawings.is_empty() || self.test.image_size() != PAD_SIDE * PAD_SIDE {
+        let is_drawn = matches!(self.train, TrainingData::Drawings(_));
+        if is_drawn || drawings.is_empty() || self.test.image_size() != PAD_SIDE * PAD_SIDE {
             return self;
         }
         DataSet {
