@@ -78,7 +78,7 @@ test("one bit races float32 from the start, on the same batches, and others join
         await page.waitForTimeout(300);
         await rows(page).nth(1).locator("input").check();
         assert.equal(await page.locator("#weight-bits").getAttribute("aria-valuetext"), "float32");
-        await rows(page).nth(1).locator("button").click();
+        await page.locator("#remove-network").click();
         assert.equal(await rows(page).count(), 4);
         const before = await steps(page);
         await until(async () => (await steps(page)) > before, "the others go on");

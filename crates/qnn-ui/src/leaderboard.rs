@@ -88,16 +88,29 @@ pub fn Leaderboard(properties: &LeaderboardProperties) -> Html {
                     <tr>
                         <th scope="col">{ text!("race.network") }</th>
                         { for columns.iter().map(|column| html! { <th scope="col">{ &column.heading }</th> }) }
-                        <td></td>
                     </tr>
                 </thead>
                 <tbody>
-                    { for rows.iter().map(|row| view_row(row, &columns, &bests, rows.len() > 1, dispatch)) }
+                    { for rows.iter().map(|row| view_row(row, &columns, &bests, dispatch)) }
                 </tbody>
             </table>
-            <button id="add-network" type="button" disabled={*is_full} onclick={on_add}>
-                { if *is_full { text!("race.full") } else { text!("race.add") } }
-            </button>
+            <div class="beside">
+                <button id="add-network" type="button" disabled={*is_full} onclick={on_add}>
+                    { if *is_full { text!("race.full") } else { text!("race.add") } }
+                </button>
+                if let Some(chosen) = rows.iter().find(|row| row.is_chosen).filter(|_| rows.len() > 1) {
+                    <button
+                        id="remove-network"
+                        type="button"
+                        onclick={dispatch.reform({
+                            let id = chosen.id;
+                            move |_: MouseEvent| Message::RemoveNetwork(id)
+                        })}
+                    >
+                        { text!("race.remove", name = chosen.name) }
+                    </button>
+                }
+            </div>
         </div>
     }
 }
@@ -119,12 +132,10 @@ fn view_row(
     row: &Row,
     columns: &[Column],
     bests: &[Option<f64>],
-    can_leave: bool,
     dispatch: &Callback<Message>,
 ) -> Html {
     let id = row.id;
     let on_choose = dispatch.reform(move |_: Event| Message::ChooseNetwork(id));
-    let on_remove = dispatch.reform(move |_: MouseEvent| Message::RemoveNetwork(id));
     html! {
         <tr key={id} class={classes!(row.is_chosen.then_some("chosen"))}>
             <th scope="row">
@@ -146,19 +157,6 @@ fn view_row(
                     </td>
                 }
             }) }
-            <td>
-                if can_leave {
-                    <button
-                        type="button"
-                        class="remove"
-                        aria-label={text!("race.remove", name = row.name)}
-                        title={text!("race.remove", name = row.name)}
-                        onclick={on_remove}
-                    >
-                        { "×" }
-                    </button>
-                }
-            </td>
         </tr>
     }
 }

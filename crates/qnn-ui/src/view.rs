@@ -111,6 +111,21 @@ impl App {
                             dispatch={dispatch.clone()}
                         />
                     </section>
+                    <section class="card looks" aria-labelledby="looks-heading">
+                        <h2 id="looks-heading" class="unseen">{ text!("tabs.heading") }</h2>
+                        <Tabs chosen={self.tab} dispatch={dispatch.clone()} />
+                        <div id="panel" role="tabpanel" aria-labelledby={self.tab.id()} tabindex="0">
+                            // It trains on when something else is looked at.
+                            <div hidden={self.tab != Tab::Map}>
+                                <Map
+                                    spec={chosen.spec().clone()}
+                                    source={self.wanted_source().clone()}
+                                    dispatch={dispatch.clone()}
+                                />
+                            </div>
+                            { self.panel(&history) }
+                        </div>
+                    </section>
                     <section class="card settings-card" aria-labelledby="settings-heading">
                         <h2 id="settings-heading">{ text!("settings.heading") }</h2>
                         <Settings
@@ -126,21 +141,6 @@ impl App {
                                 dispatch={dispatch.clone()}
                             />
                         </Settings>
-                    </section>
-                    <section class="card looks" aria-labelledby="looks-heading">
-                        <h2 id="looks-heading" class="unseen">{ text!("tabs.heading") }</h2>
-                        <Tabs chosen={self.tab} dispatch={dispatch.clone()} />
-                        <div id="panel" role="tabpanel" aria-labelledby={self.tab.id()} tabindex="0">
-                            // It trains on when something else is looked at.
-                            <div hidden={self.tab != Tab::Map}>
-                                <Map
-                                    spec={chosen.spec().clone()}
-                                    source={self.wanted_source().clone()}
-                                    dispatch={dispatch.clone()}
-                                />
-                            </div>
-                            { self.panel(&history) }
-                        </div>
                     </section>
                 </main>
                 <footer>
