@@ -623,7 +623,7 @@ impl Session {
     /// Takes up what was made on the GPU, as soon as no step of the network is under way.
     pub fn end_move(&mut self, network: NetworkId, made: Result<PreparedTrainer, GpuError>) {
         let (made, error) = match made {
-            Ok(made) => (Some(made).filter(|_| self.wants_gpu), None),
+            Ok(made) => (self.wants_gpu.then_some(made), None),
             Err(error) => (None, Some(error)),
         };
         let racer = self.racers.iter_mut().find(|racer| racer.id == network);

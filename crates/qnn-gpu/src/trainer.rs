@@ -32,6 +32,7 @@ pub struct GpuTrainer {
     gpu: Rc<Gpu>,
     spec: NetworkSpec,
     inputs: usize,
+    classes: usize,
     progress: Progress,
     /// Where each of the steps under way began.
     begun: VecDeque<Progress>,
@@ -90,6 +91,7 @@ impl PreparedTrainer {
             key: key(spec.seed),
             spec,
             inputs: trainer.inputs(),
+            classes: trainer.classes(),
             progress: trainer.progress(),
             begun: VecDeque::new(),
             order: Vec::new(),
@@ -107,6 +109,7 @@ impl PreparedTrainer {
         let images = trainer.spec().batch_size.min(data.epoch_length());
         self.0.spec == *trainer.spec()
             && self.0.inputs == trainer.inputs()
+            && self.0.classes == trainer.classes()
             && self.0.plan.images == images
     }
 
