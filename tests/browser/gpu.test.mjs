@@ -15,7 +15,7 @@ async function visit(flags, check, { host = (url) => url, isolated = true, engin
             const headers = { "content-type": "text/javascript", "cross-origin-embedder-policy": "require-corp" };
             await page.route("**/worker.js", (route) => route.fulfill({ headers, body: engine }));
         }
-        await page.goto(`${host(server.url)}#paused`);
+        await page.goto(`${host(server.url)}#look=machine&paused`);
         await check(page, browser);
         assert.deepEqual(page.problems, []);
     } finally {

@@ -46,6 +46,7 @@ const picture = async (page, name) => {
 
 /** Draws a line across the pad through these places, the pad being 1 wide. */
 async function draw(page, ...places) {
+    await page.locator("#pad").scrollIntoViewIfNeeded();
     const { x, y, width, height } = await page.locator("#pad").boundingBox();
     await page.mouse.move(x + width * places[0][0], y + height * places[0][1]);
     await page.mouse.down();

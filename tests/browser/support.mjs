@@ -10,7 +10,8 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { chromium } from "playwright-core";
 
-export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
+/** The built page. */
+export const DIST = process.env.QNN_DIST ?? fileURLToPath(new URL("../../dist/", import.meta.url));
 
 const TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -146,7 +146,9 @@ test("MNIST beside the page is found, checked and learned", async (context) => {
     const messages = [configure(), PROCEDURAL, { type: "Train" }, { wait: 500 }, mnist, { wait: 8000 }];
     const heard = await train(messages, { sent: true });
     const ready = heard.findLastIndex(({ type }) => type === "DataReady");
-    assert.deepEqual(heard[ready].data, { name: "MNIST", trainImages: 60000, testImages: 10000, width: 28, height: 28 });
+    const classes = [..."0123456789"];
+    const expected = { name: "MNIST", trainImages: 60000, testImages: 10000, width: 28, height: 28, classes, drawings: 0 };
+    assert.deepEqual(heard[ready].data, expected);
     assert.ok(heard.some(({ type }) => type === "DataProgress"));
     assert.ok(losses(heard.slice(ready)).length > 100);
     assert.ok(heard.findLast(({ type }) => type === "Evaluated").accuracy > 0.8);

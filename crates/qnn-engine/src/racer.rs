@@ -29,20 +29,9 @@ const CHECKPOINT_WEIGHTS: usize = 1 << 22;
 pub enum Mode {
     #[default]
     Paused,
-    /// Every network trains until it has so many steps behind it.
-    UpTo(u32),
+    /// Every network trains one step more.
+    Single,
     Training,
-}
-
-impl Mode {
-    /// Whether a network with so many steps behind it is to train another one.
-    pub fn wants_step_after(self, step: u32) -> bool {
-        match self {
-            Mode::Paused => false,
-            Mode::UpTo(last) => step < last,
-            Mode::Training => true,
-        }
-    }
 }
 
 /// A network in training, and what is known of it.
@@ -63,6 +52,8 @@ pub struct Racer {
     /// Whether the next network that is brought back is to be tested.
     test_is_due: bool,
     evaluation: Option<RunningEvaluation>,
+    /// Where a single step ends.
+    last: u32,
     /// The last test that is over.
     tested: Option<TestReport>,
     /// The step at which the network, its settings or the data last became others.
@@ -163,6 +154,7 @@ impl Racer {
             standing: Standing::default(),
             test_is_due: false,
             evaluation: None,
+            last: 0,
             tested: None,
             changed: 0,
             answers: Answers::default(),
@@ -179,6 +171,27 @@ impl Racer {
             (None, Some(trainer)) => trainer.step_count(),
             (None, None) => 0,
         }
+    }
+
+    /// Whether another step is to begin.
+    fn wants_step(&self, mode: Mode) -> bool {
+        match mode {
+            Mode::Paused => false,
+            Mode::Single => !self.is_single_over(),
+            Mode::Training => true,
+        }
+    }
+
+    /// From now on a single step is one more than have begun.
+    pub fn begin_single(&mut self) {
+        let begun = self.on_gpu.as_ref().map(|on_gpu| on_gpu.step_count());
+        self.last =
+            begun.unwrap_or_else(|| self.step_count() + u32::from(self.is_within_step())) + 1;
+    }
+
+    /// Whether the step of [`begin_single`](Self::begin_single) is over, or there is no network to train it.
+    pub fn is_single_over(&self) -> bool {
+        self.trainer.is_none() || self.step_count() >= self.last
     }
 
     fn epoch(&self, data: Option<&DataSet>) -> f32 {
@@ -198,7 +211,7 @@ impl Racer {
     /// learned is brought back.
     pub fn trains(&self, mode: Mode) -> bool {
         self.trainer.is_some()
-            && (mode.wants_step_after(self.step_count())
+            && (self.wants_step(mode)
                 || self.is_within_step()
                 || (self.on_gpu.is_some() && self.standing.is_busy))
     }
@@ -482,7 +495,7 @@ impl Racer {
         match shared.mode {
             _ if on_gpu.is_leaving() || !may_begin => {}
             Mode::Paused => {}
-            Mode::UpTo(last) => on_gpu.steps_up_to(last, &data.train, time),
+            Mode::Single => on_gpu.steps_up_to(self.last, &data.train, time),
             Mode::Training => is_active |= on_gpu.begin_steps(&data.train, time),
         }
         let is_last = on_gpu.is_leaving() || shared.mode != Mode::Training;

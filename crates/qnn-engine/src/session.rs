@@ -155,8 +155,8 @@ impl Session {
             ToEngine::Train => self.set_mode(Mode::Training),
             ToEngine::Pause => self.set_mode(Mode::Paused),
             ToEngine::Step => {
-                let least = self.racers.iter().map(Racer::step_count).min();
-                self.set_mode(Mode::UpTo(least.unwrap_or(0) + 1));
+                self.racers.iter_mut().for_each(Racer::begin_single);
+                self.set_mode(Mode::Single);
             }
             ToEngine::Reset => {
                 self.racers.iter_mut().for_each(Racer::drop_trainer);
@@ -268,10 +268,8 @@ impl Session {
 
     /// Pauses where all steps that were asked for are over, or training has stopped by itself.
     fn end_mode(&mut self) {
-        let is_over = match self.shared.mode {
-            Mode::UpTo(last) => self.racers.iter().all(|racer| racer.step_count() >= last),
-            _ => false,
-        };
+        let is_over =
+            self.shared.mode == Mode::Single && self.racers.iter().all(Racer::is_single_over);
         if is_over || std::mem::take(&mut self.shared.has_stopped) {
             self.set_mode(Mode::Paused);
         }

@@ -40,7 +40,7 @@ pub enum ToEngine {
     Train,
     /// Stops after the steps under way.
     Pause,
-    /// Trains those that are behind one step, which is all of them where they are level, then pauses.
+    /// Trains every network one step, then pauses.
     Step,
     /// Forgets what was learned: new networks of the present specs.
     Reset,

@@ -467,6 +467,13 @@ impl Component for App {
                 self.gpu.comparing = Some((text!("gpu.ready").to_string(), 0.0));
                 self.tell(&ToEngine::CompareGpu);
             }
+            // The build that compares is not there yet.
+            Message::CancelComparison if self.wish.take().is_some() => {
+                self.hear(FromEngine::Compared {
+                    report: None,
+                    problem: None,
+                });
+            }
             Message::CancelComparison => self.tell(&ToEngine::CancelComparison),
             Message::Lesson(lesson) => (self.lesson, self.prediction) = (lesson, None),
             Message::Predict(answer) => self.prediction = Some(answer),
