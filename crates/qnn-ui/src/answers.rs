@@ -19,12 +19,12 @@ pub struct Answered {
 
 impl PartialEq for Answered {
     fn eq(&self, other: &Self) -> bool {
-        fn parts(one: &Answered) -> (usize, &AttrValue, bool, Option<(&[f32], &[u8])>) {
+        let answer = |one: &Answered| {
             let answer = one.answer.as_ref();
-            let answer = answer.map(|answer| (&answer.shares[..], &answer.pixels[..]));
-            (one.colour, &one.name, one.is_chosen, answer)
-        }
-        parts(self) == parts(other)
+            answer.map(|answer| (answer.shares.clone(), answer.pixels.clone()))
+        };
+        (self.colour, &self.name, self.is_chosen) == (other.colour, &other.name, other.is_chosen)
+            && answer(self) == answer(other)
     }
 }
 
