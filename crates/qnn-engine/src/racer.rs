@@ -493,10 +493,11 @@ impl Racer {
         let mut is_active = !news.metrics.is_empty() || news.has_learned;
         let is_over = on_gpu.is_leaving() && !on_gpu.is_busy() && !on_gpu.is_ahead_of(trainer);
         match shared.mode {
-            _ if on_gpu.is_leaving() || !may_begin => {}
+            _ if on_gpu.is_leaving() => {}
             Mode::Paused => {}
             Mode::Single => on_gpu.steps_up_to(self.last, &data.train, time),
-            Mode::Training => is_active |= on_gpu.begin_steps(&data.train, time),
+            Mode::Training if may_begin => is_active |= on_gpu.begin_steps(&data.train, time),
+            Mode::Training => {}
         }
         let is_last = on_gpu.is_leaving() || shared.mode != Mode::Training;
         on_gpu.bring_back(trainer, is_last, time);

@@ -25,6 +25,7 @@ use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::format;
 use crate::gpu::Gpu;
 use crate::history::Evaluation;
+use crate::keep;
 use crate::kept::{self, Kept};
 use crate::kernels::EngineKernels;
 use crate::language::{self, text};
@@ -203,7 +204,7 @@ impl Component for App {
             }
         };
         // A link is what the visitor came for: what was kept waits for another visit.
-        let looks_for_kept = address.specs.is_empty();
+        let looks_for_kept = address.specs.is_empty() && keep::is_there();
         if looks_for_kept {
             let dispatch = link.callback(|message| message);
             spawn_local(async move {

@@ -1,13 +1,19 @@
 //! Keeps bytes in the browser's own storage, by name: the race, so that it survives a reload, and the networks of the map.
 //! Nothing of it leaves the machine. Where there is no storage, nothing is kept, and that is said.
 
-use js_sys::Uint8Array;
+use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Cache, Request, Response};
 
 /// Hosts are shared: the page's own storage by its name.
 const STORE: &str = "qnn-kept";
+
+/// Whether there is such a storage: only pages from secure addresses have.
+pub fn is_there() -> bool {
+    let caches = Reflect::get(&gloo_utils::window(), &"caches".into());
+    caches.is_ok_and(|caches| caches.is_truthy())
+}
 
 /// Keeps `bytes` by `name`, in place of what was kept there.
 pub async fn save(name: &str, bytes: &Uint8Array) -> Result<(), JsValue> {
@@ -33,6 +39,9 @@ pub async fn forget(name: &str) -> Result<(), JsValue> {
 }
 
 async fn store() -> Result<Cache, JsValue> {
+    if !is_there() {
+        return Err(JsValue::from("there is no storage"));
+    }
     let caches = gloo_utils::window().caches()?;
     let scope = gloo_utils::document().base_uri()?.unwrap_or_default();
     let store = JsFuture::from(caches.open(&format!("{STORE} {scope}"))).await?;
