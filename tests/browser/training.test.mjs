@@ -103,7 +103,7 @@ test("bad files are refused with a sentence and training goes on", async () => {
         [[["images.gz", gzipSync(images).subarray(0, 30)]], /images\.gz is cut short/],
         [[["images", idx([0x804, 10, 4, 4], [1])]], /not an IDX file/],
         [[["images", images.subarray(0, 100)]], /claims 176 bytes and it holds 100/],
-        [[["images", images], ["labels", idx([0x801, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 12])]], /a label 12/],
+        [[["images", images], ["labels", idx([0x801, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 200])]], /a label 200/],
         [[["images", Buffer.from("label,pixel0,pixel1\n")]], /text file/],
         [[["images", images], ["labels", idx([0x801, 9], [0, 1, 2, 3, 4, 5, 6, 7, 8])]], /10 images but labels has 9/],
     ];
