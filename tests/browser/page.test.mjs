@@ -220,7 +220,7 @@ test("everything has a name and can be reached by keyboard", () =>
         { path: "#paused" },
     ));
 
-for (const [width, height] of [[1440, 900], [390, 844], [320, 640]]) {
+for (const [width, height] of [[1440, 900], [820, 1180], [390, 844], [320, 640]]) {
     for (const colorScheme of ["light", "dark"]) {
         test(`nothing sticks out at ${width} pixels, ${colorScheme}`, () =>
             visit(
