@@ -174,7 +174,9 @@ fn written(spec: &NetworkSpec) -> String {
         text
     };
     let all = PRESETS.iter().map(by);
-    all.min_by_key(String::len).unwrap_or_default()
+    // The name alone says the most.
+    all.min_by_key(|text| (text.contains(SETTINGS), text.len()))
+        .unwrap_or_default()
 }
 
 /// The specs of a link, `most` at most. What is claimed is checked before it is taken.
