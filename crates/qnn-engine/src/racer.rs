@@ -726,13 +726,11 @@ impl Racer {
             let drawing = shared.drawing.as_deref();
             let drawing = drawing.filter(|pixels| pixels.len() == network.inputs());
             let image = drawing.unwrap_or(data.test.pixels_of(0..1));
-            let bits = look::unit_bits(trainer, network, &self.flips, place, image);
+            let mut bits = look::unit_bits(trainer, network, &self.flips, place, image);
+            bits.of_drawing = drawing.is_some();
             shared.messages.push(FromEngine::Bits {
                 network: self.id,
-                bits: Box::new(qnn_protocol::UnitBits {
-                    of_drawing: drawing.is_some(),
-                    ..bits
-                }),
+                bits: Box::new(bits),
             });
         }
     }

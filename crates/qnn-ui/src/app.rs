@@ -32,7 +32,7 @@ use crate::language::{self, text};
 use crate::lessons;
 use crate::names;
 use crate::problems;
-use crate::race::{Race, followed};
+use crate::race::{Contender, Race, followed};
 use crate::share::File;
 use crate::tabs::Tab;
 use crate::take;
@@ -144,10 +144,10 @@ pub struct App {
     pub(crate) for_all: bool,
     /// Whether training is wanted.
     pub(crate) training: bool,
-    /// The source of the data in use.
-    source: DataSource,
+    /// The source of the data in use. Shared: it may hold files of many megabytes.
+    source: Rc<DataSource>,
     /// The source that was asked for and is not in use yet.
-    source_to_come: Option<DataSource>,
+    source_to_come: Option<Rc<DataSource>>,
     pub(crate) strokes: Strokes,
     /// Whether something was drawn since the last answer.
     drawn: bool,
@@ -243,8 +243,9 @@ impl Component for App {
             race: Race::of_address(&address),
             for_all: true,
             training: !address.paused,
-            source: DataSource::Procedural,
-            source_to_come: (address.data == Some(DataOption::Mnist)).then_some(DataSource::Mnist),
+            source: DataSource::Procedural.into(),
+            source_to_come: (address.data == Some(DataOption::Mnist))
+                .then(|| DataSource::Mnist.into()),
             strokes: Strokes::new(),
             drawn: false,
             drawings: Vec::new(),
@@ -544,17 +545,9 @@ impl App {
 
     /// Tells a new engine everything that is wanted.
     fn instruct(&mut self) {
-        let specs = |race: &Race| -> Vec<ToEngine> {
-            let configure = |network, spec| ToEngine::Configure { network, spec };
-            let all = race.all().iter();
-            all.map(|one| configure(one.id, one.spec().clone()))
-                .collect()
-        };
-        for configure in specs(&self.race) {
-            self.tell(&configure);
-        }
+        self.configure_all();
         self.use_drawings();
-        let source = self.wanted_source().clone();
+        let source = DataSource::clone(self.wanted_source());
         self.tell(&ToEngine::UseData { source });
         if let Some(engine) = &self.engine {
             for one in self.race.all_mut() {
@@ -568,9 +561,7 @@ impl App {
             }
         }
         // A checkpoint brings the settings of its time; those of now may differ.
-        for configure in specs(&self.race) {
-            self.tell(&configure);
-        }
+        self.configure_all();
         self.look();
         if let Some(method) = self.kernels.as_ref().and_then(|kernels| kernels.forced) {
             self.tell(&ToEngine::ForceKernel {
@@ -707,7 +698,7 @@ impl App {
                 digits,
             } => {
                 if network == self.race.chosen().id {
-                    self.strip = strip(width, height, digits);
+                    self.strip = Some(strip(width, height, digits));
                 }
             }
             FromEngine::Mistakes {
@@ -718,7 +709,7 @@ impl App {
                 digits,
             } => {
                 if network == self.race.chosen().id && cell == self.cell {
-                    self.mistakes = strip(width, height, digits);
+                    self.mistakes = Some(strip(width, height, digits));
                 }
             }
             FromEngine::Bits { network, bits } => {
@@ -935,7 +926,7 @@ impl App {
         let (address, race) = kept.into_race();
         self.replace_race(race);
         if address.data == Some(DataOption::Mnist) {
-            self.source_to_come = Some(DataSource::Mnist);
+            self.source_to_come = Some(DataSource::Mnist.into());
         }
         self.chosen_changed();
         self.instruct();
@@ -951,12 +942,10 @@ impl App {
 
     /// Lets new networks of these specs race from the start, and chooses the one at `chosen`.
     fn run_race(&mut self, specs: Vec<NetworkSpec>, chosen: usize) {
-        let mut race = Race::of(specs.clone());
+        let mut race = Race::of(specs);
         race.choose(chosen as NetworkId);
         self.replace_race(race);
-        for (network, spec) in (0..).zip(specs) {
-            self.tell(&ToEngine::Configure { network, spec });
-        }
+        self.configure_all();
         self.chosen_changed();
     }
 
@@ -1035,7 +1024,7 @@ impl App {
     /// The lines of the chart, the chosen network's last.
     pub(crate) fn traces(&self) -> Vec<Trace> {
         let chosen = self.race.chosen().id;
-        let trace = |one: &crate::race::Contender| Trace {
+        let trace = |one: &Contender| Trace {
             history: one.history.clone(),
             colour: one.colour,
             is_chosen: one.id == chosen,
@@ -1055,17 +1044,31 @@ impl App {
             .map_or_else(|| class.to_string().into(), AttrValue::from)
     }
 
+    /// Tells the engine the spec of every network.
+    fn configure_all(&mut self) {
+        let all = self.race.all().iter();
+        let configure: Vec<ToEngine> = all
+            .map(|one| ToEngine::Configure {
+                network: one.id,
+                spec: one.spec().clone(),
+            })
+            .collect();
+        for configure in configure {
+            self.tell(&configure);
+        }
+    }
+
     fn use_drawings(&mut self) {
         let drawings = self.drawings.clone();
         self.tell(&ToEngine::UseDrawings { drawings });
     }
 
     fn use_data(&mut self, source: DataSource) {
-        self.source_to_come = Some(source.clone());
+        self.source_to_come = Some(source.clone().into());
         self.tell(&ToEngine::UseData { source });
     }
 
-    pub(crate) fn wanted_source(&self) -> &DataSource {
+    pub(crate) fn wanted_source(&self) -> &Rc<DataSource> {
         self.source_to_come.as_ref().unwrap_or(&self.source)
     }
 
@@ -1123,12 +1126,12 @@ impl App {
     }
 }
 
-fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Option<Rc<Strip>> {
-    Some(Rc::new(Strip {
+fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Rc<Strip> {
+    Rc::new(Strip {
         width,
         height,
         digits,
-    }))
+    })
 }
 
 pub(crate) fn option_of(source: &DataSource) -> DataOption {

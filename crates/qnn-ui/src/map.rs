@@ -1,6 +1,8 @@
 //! The bit-width map: networks like the chosen one at every pair of bits of weights and activations, trained one after the
 //! other in the background, by an engine of their own on one thread. A cell's network can join the race.
 
+use std::rc::Rc;
+
 use qnn_protocol::spec::{Bits, NetworkSpec};
 use qnn_protocol::{DataSource, FromEngine, ToEngine};
 use wasm_bindgen_futures::spawn_local;
@@ -22,13 +24,13 @@ const STEPS: u32 = 600;
 pub struct MapProperties {
     /// What all networks of the map are like, but for their bits.
     pub spec: NetworkSpec,
-    pub source: DataSource,
+    pub source: Rc<DataSource>,
     pub dispatch: Callback<Message>,
 }
 
 impl PartialEq for MapProperties {
     fn eq(&self, other: &Self) -> bool {
-        self.spec == other.spec
+        self.spec == other.spec && Rc::ptr_eq(&self.source, &other.source)
     }
 }
 
@@ -41,8 +43,9 @@ pub enum MapMessage {
 
 pub struct Map {
     engine: Option<Engine>,
-    /// What the cells are of: with another spec they are begun anew.
+    /// What the cells are of: with another spec, or on other data, they are begun anew.
     spec: Option<NetworkSpec>,
+    source: Option<Rc<DataSource>>,
     cells: [Option<f32>; CELLS],
     /// The cell that trains, and its steps so far.
     running: Option<(usize, u32)>,
@@ -57,6 +60,7 @@ impl Component for Map {
         Map {
             engine: None,
             spec: None,
+            source: None,
             cells: [None; CELLS],
             running: None,
             problem: None,
@@ -92,10 +96,8 @@ impl Component for Map {
         let link = context.link();
         let (trains, done) = (self.engine.is_some(), self.cells.iter().flatten().count());
         let best = self.cells.iter().flatten().copied().fold(0.0, f32::max);
-        let is_outdated = self
-            .spec
-            .as_ref()
-            .is_some_and(|spec| *spec != base(&context.props().spec));
+        let MapProperties { spec, source, .. } = context.props();
+        let is_outdated = self.spec.is_some() && !self.is_of(spec, source);
         html! {
             <div class="map">
                 <p class="hint">{ text!("map.about", steps = STEPS) }</p>
@@ -174,11 +176,18 @@ impl Map {
         }
     }
 
+    /// Whether the cells are of networks like `spec` on this data.
+    fn is_of(&self, spec: &NetworkSpec, source: &Rc<DataSource>) -> bool {
+        let is_same = |own: &Rc<DataSource>| Rc::ptr_eq(own, source);
+        self.spec.as_ref() == Some(&base(spec)) && self.source.as_ref().is_some_and(is_same)
+    }
+
     fn begin(&mut self, context: &Context<Self>) {
-        let spec = base(&context.props().spec);
-        if self.spec.as_ref() != Some(&spec) {
+        let MapProperties { spec, source, .. } = context.props();
+        if !self.is_of(spec, source) {
             self.cells = [None; CELLS];
-            self.spec = Some(spec);
+            self.spec = Some(base(spec));
+            self.source = Some(source.clone());
         }
         let report = context.link().callback(MapMessage::Engine);
         match Engine::start("worker.js?build=single", report) {
@@ -194,7 +203,7 @@ impl Map {
         match message {
             FromEngine::Ready { .. } => {
                 self.next();
-                let source = context.props().source.clone();
+                let source = DataSource::clone(&context.props().source);
                 self.tell(&ToEngine::UseData { source });
                 self.tell(&ToEngine::Train);
             }

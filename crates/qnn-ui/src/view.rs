@@ -21,6 +21,7 @@ use crate::leaderboard::{Leaderboard, Row};
 use crate::lessons::{self, Lessons};
 use crate::map::Map;
 use crate::mistakes::Mistakes;
+use crate::race::Contender;
 use crate::share::Share;
 use crate::tabs::{Tab, Tabs};
 use crate::teach::Teach;
@@ -301,7 +302,7 @@ impl App {
 
     fn rows(&self) -> Vec<Row> {
         let chosen = self.race.chosen().id;
-        let row = |one: &crate::race::Contender| Row {
+        let row = |one: &Contender| Row {
             id: one.id,
             colour: one.colour,
             name: one.name(),
@@ -315,7 +316,7 @@ impl App {
 
     fn answered(&self) -> Vec<Answered> {
         let chosen = self.race.chosen().id;
-        let answered = |one: &crate::race::Contender| Answered {
+        let answered = |one: &Contender| Answered {
             colour: one.colour,
             name: one.name(),
             is_chosen: one.id == chosen,
@@ -325,7 +326,7 @@ impl App {
     }
 
     fn priced(&self) -> Vec<Priced> {
-        let priced = |one: &crate::race::Contender| Priced {
+        let priced = |one: &Contender| Priced {
             colour: one.colour,
             name: one.name(),
             spec: one.spec().clone(),

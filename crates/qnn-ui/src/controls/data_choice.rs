@@ -65,10 +65,7 @@ pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
     let on_choice = {
         let dispatch = properties.dispatch.clone();
         move |value: String| {
-            let option = DataOption::ALL
-                .into_iter()
-                .find(|option| option.value() == value);
-            if let Some(option) = option {
+            if let Some(option) = DataOption::named(&value) {
                 dispatch.emit(Message::ChooseData(option));
             }
         }
