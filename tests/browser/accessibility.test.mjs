@@ -3,19 +3,11 @@
 // page is to use.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import axe from "axe-core";
-import { launch, open, serve } from "./support.mjs";
+import { open, site } from "./support.mjs";
 
-let browser, server;
-before(async () => {
-    browser = await launch();
-    server = await serve({ isolated: true });
-});
-after(async () => {
-    await browser.close();
-    await server.close();
-});
+const here = site();
 
 /** Adds what axe finds in the page as it is now, a line for each element, to what it `found` before in other views. */
 async function check(page, view, found) {
@@ -48,7 +40,7 @@ for (const [width, height] of [[1280, 800], [390, 844]]) {
         ["forced colours", { forcedColors: "active" }],
     ]) {
         test(`axe finds nothing at ${width} pixels, ${name}`, async () => {
-            const page = await open(browser, server.url, { viewport: { width, height }, ...looks });
+            const page = await open(here.browser, here.server.url, { viewport: { width, height }, ...looks });
             try {
                 // Trained a little, so that there is something in every figure, and then at rest.
                 await page.waitForFunction(() => Number.parseFloat(document.querySelector("#test-accuracy")?.innerText) > 50);

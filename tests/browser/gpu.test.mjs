@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BLANK, launch, open, serve, SOFTWARE_WEBGPU } from "./support.mjs";
+import { BLANK, launch, open, serve, SOFTWARE_WEBGPU, steps, text, until } from "./support.mjs";
 
 /** Opens the page in a browser of its own with these flags, and then asks that it had no errors to report. */
 async function visit(flags, check, { host = (url) => url, isolated = true, engine } = {}) {
@@ -45,18 +45,6 @@ onmessage = ({ data }) => data.type === "CompareGpu" && postMessage({ type: "Com
 postMessage({ type: "Ready", threads: 1 });
 postMessage({ type: "Gpu", state: { kind: "Present", adapter: "a stand-in", isSoftware: false } });
 `;
-
-const text = (page, id) => page.locator(`#${id}`).innerText();
-const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
-
-/** Waits until `holds` does, a minute at the most. */
-async function until(holds, what) {
-    for (let i = 0; i < 600; i++) {
-        if (await holds()) return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    assert.fail(`it never came about that ${what}`);
-}
 
 /** Trains a small network, and moves it to the GPU when it has trained some steps. */
 async function moveToGpu(page) {

@@ -2,40 +2,10 @@
 // what the visitor expects, and then tells what to look for and what is measured.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, serve } from "./support.mjs";
+import { test } from "node:test";
+import { site, text, until } from "./support.mjs";
 
-let browser, server;
-before(async () => {
-    browser = await launch();
-    server = await serve({ isolated: true });
-});
-after(async () => {
-    await browser.close();
-    await server.close();
-});
-
-/** Opens the page, gives it to `check`, and then asks that it had no errors to report. */
-async function visit(check, { path = "", ...options } = {}) {
-    const page = await open(browser, server.url + path, options);
-    try {
-        await check(page);
-        assert.deepEqual(page.problems, []);
-    } finally {
-        await page.context().close();
-    }
-}
-
-const text = (page, id) => page.locator(`#${id}`).innerText();
-
-/** Waits until `holds` does, a minute at the most. */
-async function until(holds, what) {
-    for (let i = 0; i < 600; i++) {
-        if (await holds()) return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    assert.fail(`it never came about that ${what}`);
-}
+const { visit } = site();
 
 /** Waits until this step of the tour is open. */
 const isAt = (page, step) => until(async () => (await text(page, "lesson-step")) === `Step ${step} of 6`, `step ${step} is open`);

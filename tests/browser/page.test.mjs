@@ -2,29 +2,10 @@
 // where they are made, an engine that dies is replaced, and nothing sticks out at any width.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { accuracy, launch, open, serve, steps, text, until } from "./support.mjs";
+import { test } from "node:test";
+import { accuracy, site, steps, text, until } from "./support.mjs";
 
-let browser, server;
-before(async () => {
-    browser = await launch();
-    server = await serve({ isolated: true });
-});
-after(async () => {
-    await browser.close();
-    await server.close();
-});
-
-/** Opens the page, gives it to `check`, and then asks that it had no errors to report. */
-async function visit(check, { path = "", ...options } = {}) {
-    const page = await open(browser, server.url + path, options);
-    try {
-        await check(page);
-        assert.deepEqual(page.problems, []);
-    } finally {
-        await page.context().close();
-    }
-}
+const { visit } = site();
 
 /** Sets a range input to the position of a bit width. */
 const slide = (page, id, position) => page.locator(`#${id}`).fill(String(position));

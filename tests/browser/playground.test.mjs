@@ -2,30 +2,17 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
-import { accuracy, launch, open, serve, steps, text, until } from "./support.mjs";
+import { test } from "node:test";
+import { accuracy, open, site, steps, text, until } from "./support.mjs";
 
-let browser, server;
-before(async () => {
-    browser = await launch();
-    server = await serve({ isolated: true });
-});
-after(async () => {
-    await browser.close();
-    await server.close();
-});
+const here = site();
 
-/** Opens the page, gives it to `check`, and then asks that it had no errors to report. */
-async function visit(check, { path = "", ...options } = {}) {
-    const page = await open(browser, server.url + path, options);
-    await page.locator("#leaderboard").waitFor();
-    try {
+/** Opens the page and waits until it stands. */
+const visit = (check, options) =>
+    here.visit(async (page) => {
+        await page.locator("#leaderboard").waitFor();
         await check(page);
-        assert.deepEqual(page.problems, []);
-    } finally {
-        await page.context().close();
-    }
-}
+    }, options);
 
 /** Two small networks, for what is not about their size. */
 const SMALL = { path: "#race=mnist-128~mnist-128_w32_a32_g32" };
@@ -237,13 +224,13 @@ test("a link carries the race, and nonsense in it is said", () =>
         const link = await page.locator("#link").inputValue();
         assert.ok(link.length < 200, link);
         await picture(page, "share");
-        const other = await open(browser, link, { viewport: { width: 390, height: 844 } });
+        const other = await open(here.browser, link, { viewport: { width: 390, height: 844 } });
         await until(async () => (await rows(other).count()) === 3, "the race is there");
         assert.equal(await other.locator("#hidden").inputValue(), "64");
         assert.equal(await other.locator("#tab-costs").getAttribute("aria-selected"), "true");
         await until(async () => (await steps(other)) > 0, "it trains");
         await other.context().close();
-        const wrong = await open(browser, `${server.url}#race=mnist-512_w9`);
+        const wrong = await open(here.browser, `${here.server.url}#race=mnist-512_w9`);
         assert.match(await text(wrong, "alert"), /could not be read.*w9/);
         assert.equal(await rows(wrong).count(), 2);
         await wrong.context().close();

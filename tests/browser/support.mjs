@@ -5,6 +5,7 @@ import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -216,4 +217,30 @@ export async function until(holds, what) {
         await new Promise((resolve) => setTimeout(resolve, 100));
     }
     assert.fail(`it never came about that ${what}`);
+}
+
+/**
+ * A browser and an isolated host of the built page for the tests of a file, which both end with them: `browser`, `server`, and
+ * `visit(check, { path, ...options })`, which opens the page, gives it to `check`, and then asks that it had no errors to report.
+ */
+export function site() {
+    const site = {};
+    before(async () => {
+        site.browser = await launch();
+        site.server = await serve({ isolated: true });
+    });
+    after(async () => {
+        await site.browser.close();
+        await site.server.close();
+    });
+    site.visit = async (check, { path = "", ...options } = {}) => {
+        const page = await open(site.browser, site.server.url + path, options);
+        try {
+            await check(page);
+            assert.deepEqual(page.problems, []);
+        } finally {
+            await page.context().close();
+        }
+    };
+    return site;
 }

@@ -4,29 +4,21 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { stat } from "node:fs/promises";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
-import { BLANK, converse, DIST, launch, open, serve, SPEC } from "./support.mjs";
+import { BLANK, converse, DIST, open, site, SPEC } from "./support.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PROCEDURAL = { type: "UseData", source: { kind: "Procedural" } };
 const configure = (changes = {}) => ({ type: "Configure", spec: { ...SPEC, hidden: [64], ...changes } });
 
-let browser, server;
-before(async () => {
-    browser = await launch();
-    server = await serve({ isolated: true });
-});
-after(async () => {
-    await browser.close();
-    await server.close();
-});
+const here = site();
 
 /** Sends messages to an engine of its own until what is waited for has come about; all that it said. */
 async function train(messages, until, threads = 2) {
-    const page = await open(browser, server.url + BLANK);
+    const page = await open(here.browser, here.server.url + BLANK);
     const heard = await converse(page, { script: `worker.js?threads=${threads}`, messages, until });
     await page.context().close();
     return heard;
