@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use qnn_protocol::spec::{Bits, NetworkSpec};
+use qnn_protocol::spec::NetworkSpec;
 use qnn_protocol::{DataSource, FromEngine, ToEngine};
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
@@ -13,9 +13,8 @@ use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::format;
 use crate::keep;
 use crate::language::text;
+use crate::race::{self, BITS};
 
-/// The bits of both axes.
-const BITS: [u8; 5] = [1, 2, 4, 8, 32];
 const CELLS: usize = BITS.len() * BITS.len();
 /// Steps that each network trains: with batches of 100, an epoch of MNIST.
 const STEPS: u32 = 600;
@@ -274,20 +273,12 @@ impl Map {
 
 /// What a spec has in common with those of all cells.
 fn base(spec: &NetworkSpec) -> NetworkSpec {
-    NetworkSpec {
-        weight_bits: Bits::ONE,
-        activation_bits: Bits::ONE,
-        ..spec.clone()
-    }
+    race::at_bits(spec, 1, 1)
 }
 
 fn at_bits(spec: &NetworkSpec, cell: usize) -> NetworkSpec {
     let (weights, activations) = bits_of(cell);
-    NetworkSpec {
-        weight_bits: Bits::new(weights).unwrap_or(Bits::ONE),
-        activation_bits: Bits::new(activations).unwrap_or(Bits::ONE),
-        ..spec.clone()
-    }
+    race::at_bits(spec, weights, activations)
 }
 
 /// The bits of weights and activations of a cell.

@@ -180,18 +180,25 @@ impl Race {
 
     /// A spec like the chosen one's at bits that no network has yet.
     pub fn another(&self) -> NetworkSpec {
-        let spec = self.chosen().spec();
-        let is_new = |bits: &Bits| {
+        let is_new = |bits: &u8| {
             let mut specs = self.contenders.iter().map(Contender::spec);
-            !specs.any(|spec| (spec.weight_bits, spec.activation_bits) == (*bits, *bits))
+            !specs.any(|spec| [spec.weight_bits, spec.activation_bits].map(Bits::get) == [*bits; 2])
         };
-        let bits = [1, 2, 4, 8, 32].map(|bits| Bits::new(bits).unwrap_or(Bits::ONE));
-        let bits = bits.into_iter().find(is_new).unwrap_or(Bits::ONE);
-        NetworkSpec {
-            weight_bits: bits,
-            activation_bits: bits,
-            ..spec.clone()
-        }
+        let bits = BITS.into_iter().find(is_new).unwrap_or(1);
+        at_bits(self.chosen().spec(), bits, bits)
+    }
+}
+
+/// Bits that networks are compared at.
+pub const BITS: [u8; 5] = [1, 2, 4, 8, 32];
+
+/// `spec` at other bits, which have to be among those that there are.
+pub fn at_bits(spec: &NetworkSpec, weights: u8, activations: u8) -> NetworkSpec {
+    let bits = |bits| Bits::new(bits).unwrap_or(Bits::ONE);
+    NetworkSpec {
+        weight_bits: bits(weights),
+        activation_bits: bits(activations),
+        ..spec.clone()
     }
 }
 

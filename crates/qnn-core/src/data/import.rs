@@ -6,7 +6,7 @@ mod gather;
 mod pictures;
 mod tables;
 
-pub use gather::{Imported, MAX_CLASSES, MAX_IMAGES, MAX_NAME, MAX_PIXELS};
+pub use gather::{Imported, MAX_IMAGES, MAX_NAME, MAX_PIXELS};
 pub use pictures::{MAX_KEPT_SIDE, MAX_PNG_BYTES, MAX_PNG_SIDE, SIDE};
 pub use tables::{MAX_COLUMNS, MAX_LINE};
 

@@ -1,15 +1,13 @@
 //! Images as they come from files, turned into a training and a test set. It knows no format.
 
 use super::{ImportError, ImportNote, SkipReason, number};
-use crate::data::Images;
+use crate::data::{Images, MAX_CLASSES};
 
 /// Images that are read at most.
 pub const MAX_IMAGES: usize = 100_000;
 /// Pixels of all images together: there is a copy of them while they are put in order, so half of what a tab has
 /// memory for.
 pub const MAX_PIXELS: usize = 1 << 27;
-/// Classes that there are at most; at least 2.
-pub const MAX_CLASSES: usize = 64;
 /// Bytes of a class's name.
 pub const MAX_NAME: usize = 64;
 /// One of so many images of a class is kept for the test.
