@@ -484,13 +484,16 @@ impl Session {
         }
         self.pending_drawings = false;
         let before = self.shared.data.take();
-        let is_other = self.pending_data.is_some();
-        let data = match (self.pending_data.take(), &before) {
-            (Some(data), _) => {
+        let (before, data) = match (self.pending_data.take(), before) {
+            (Some(data), before) => {
                 self.classes = data.classes.len();
-                data
+                (before, data)
             }
-            (None, Some(before)) => DataSet::clone(before).without_drawings(self.classes),
+            // With other drawings among them it is the same data; images are many, and not copied where nobody else has them.
+            (None, Some(same)) => (
+                None,
+                Arc::unwrap_or_clone(same).without_drawings(self.classes),
+            ),
             (None, None) => return,
         };
         let data = data.with_drawings(self.seed, &self.drawings);
@@ -507,8 +510,6 @@ impl Session {
         self.shared.messages.push(message);
         let data = Arc::new(data);
         self.shared.data = Some(data.clone());
-        // With other drawings among them it is the same data.
-        let before = before.filter(|_| is_other);
         for place in 0..self.racers.len() {
             self.racers[place].data_changed(before.as_deref(), &data);
             // Larger images make larger networks.
