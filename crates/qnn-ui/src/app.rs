@@ -784,12 +784,12 @@ impl App {
             }
             FromEngine::Saved => {
                 self.with_gpu = true;
-                let (is_wanted, comparing) = (self.gpu.is_wanted, self.gpu.comparing.take());
+                // The same GPU, so that its controls stay where the keyboard is.
+                let gpu = self.gpu.clone();
                 let resumes = std::mem::take(&mut self.resumes);
                 self.fruitless_starts = 0;
                 self.start_engine();
-                self.gpu.is_wanted = is_wanted;
-                self.gpu.comparing = comparing;
+                self.gpu = gpu;
                 self.resumes = resumes;
             }
             // Checkpoints come apart from the messages, and benchmarks are never asked for.
