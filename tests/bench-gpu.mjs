@@ -9,8 +9,8 @@ const [file] = process.argv.slice(2);
 const HARDWARE_WEBGPU = ["--enable-unsafe-webgpu", "--enable-features=Vulkan"];
 const mnist = await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null);
 const SETTINGS = [
-    { type: "Configure", spec: { ...SPEC, hidden: [64] } },
-    { type: "UseData", source: { kind: mnist ? "Mnist" : "Procedural" } },
+    { Configure: { spec: { ...SPEC, hidden: [64] } } },
+    { UseData: { source: mnist ? "Mnist" : "Procedural" } },
 ];
 
 const server = await serve({ isolated: true });
@@ -25,10 +25,11 @@ async function compare(flags, takesSoftware) {
         const page = await open(browser, server.url + BLANK);
         const found = await converse(page, { messages: SETTINGS, until: { type: "Gpu" } });
         const { state } = found.find(({ type }) => type === "Gpu");
-        if (state.kind !== "Present" || (state.isSoftware && !takesSoftware)) return null;
-        console.error(`Chromium ${browser.version()} compares on ${state.adapter}.`);
+        const adapter = state.Present;
+        if (!adapter || (adapter.isSoftware && !takesSoftware)) return null;
+        console.error(`Chromium ${browser.version()} compares on ${adapter.adapter}.`);
         // The data is there by then: what is measured takes the data that there is.
-        const messages = [...SETTINGS, { wait: 10_000 }, { type: "CompareGpu" }];
+        const messages = [...SETTINGS, { wait: 10_000 }, "CompareGpu"];
         const { report, problem } = (await converse(page, { messages, until: { type: "Compared" } })).find(({ type }) => type === "Compared");
         if (problem) throw new Error(problem);
         return report;

@@ -18,12 +18,14 @@ const FILES = { json: { type: "string" }, svg: { type: "string" }, native: { typ
 const { values: options } = parseArgs({ options: { quick: { type: "boolean" }, ...FILES } });
 const THREADS = cpus().length;
 const mnist = Boolean(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null));
-const DATA = { type: "UseData", source: { kind: mnist ? "Mnist" : "Procedural" } };
+const DATA = { UseData: { source: mnist ? "Mnist" : "Procedural" } };
 
 /** The build with relaxed SIMD, which Chromium has. */
 const BUILD = "relaxed";
 const SHAPES = [[256, 1024, 1024], [100, 512, 512], [512, 784, 100]];
 const BIT_PAIRS = [[1, 1], [2, 1], [4, 1], [6, 1], [8, 1], [2, 2], [4, 4], [8, 8], [32, 32]];
+/** The subject, of the shape. */
+const withShape = (subject, shape) => Object.fromEntries(Object.entries(subject).map(([kind, fields]) => [kind, { ...fields, shape }]));
 const round = (value, digits = 2) => Number(value.toFixed(digits));
 
 /** Bytes over the wire, gzipped, of the page and of each build of the engine. */
@@ -52,10 +54,10 @@ async function talk(threads, messages, until) {
 async function kernels(threads) {
     const engine = await openEngine(browser, server.url, { build: BUILD, threads });
     const names = options.quick || threads > 1 ? [] : await engine.kernels();
-    const twins = names.map((name) => [name, { kind: "kernel", name }]);
-    const products = BIT_PAIRS.map(([a_bits, b_bits]) => [`${a_bits} x ${b_bits} bits`, { kind: "product", a_bits, b_bits }]);
+    const twins = names.map((name) => [name, { kernel: { name } }]);
+    const products = BIT_PAIRS.map(([a_bits, b_bits]) => [`${a_bits} x ${b_bits} bits`, { product: { a_bits, b_bits } }]);
     const shapes = options.quick ? SHAPES.slice(0, 1) : SHAPES;
-    const rows = shapes.flatMap((shape) => [...twins, ...products].map(([name, subject]) => ({ name, subject: { ...subject, shape }, speeds: [] })));
+    const rows = shapes.flatMap((shape) => [...twins, ...products].map(([name, subject]) => ({ name, subject: withShape(subject, shape), shape, speeds: [] })));
     for (let round = 0; round < 5; round++) {
         for (const row of rows) {
             const { milliseconds, macs } = await engine.measure(row.subject, 10);
@@ -63,9 +65,9 @@ async function kernels(threads) {
         }
     }
     await engine.close();
-    return rows.map(({ name, subject, speeds }) => ({
+    return rows.map(({ name, shape, speeds }) => ({
         threads,
-        shape: subject.shape.join("x"),
+        shape: shape.join("x"),
         name,
         gigaMacsPerSecond: round(median(speeds)),
     }));
@@ -86,18 +88,18 @@ function kernelsTable(kernels) {
 /** Images trained a second: the median of what the engine says over 1500 steps, the first of which a browser still compiles. */
 async function training(threads, name, settings) {
     const spec = { ...SPEC, ...settings };
-    const heard = await talk(threads, [{ type: "Configure", spec }, DATA, { type: "Train" }], { steps: 1500 });
+    const heard = await talk(threads, [{ Configure: { spec } }, DATA, "Train"], { steps: 1500 });
     const speeds = heard.filter(({ type }) => type === "Progress").map(({ imagesPerSecond }) => imagesPerSecond);
     return { threads, name, imagesPerSecond: Math.round(median(speeds.slice(speeds.length >> 2))) };
 }
 
 /** Milliseconds from `Pause` until the engine has paused, the longest of ten in mid-training. */
 async function pauses(threads) {
-    const cycle = Array.from({ length: 10 }, () => [{ type: "Train" }, { wait: 250 }, { type: "Pause" }, { wait: 150 }]);
-    const messages = [{ type: "Configure", spec: SPEC }, { type: "UseData", source: { kind: "Procedural" } }, ...cycle.flat()];
+    const cycle = Array.from({ length: 10 }, () => ["Train", { wait: 250 }, "Pause", { wait: 150 }]);
+    const messages = [{ Configure: { spec: SPEC } }, { UseData: { source: "Procedural" } }, ...cycle.flat()];
     const heard = await talk(threads, messages, { sent: true });
     const waits = heard.flatMap(({ type, message, at }, index) => {
-        if (type !== "sent" || message.type !== "Pause") return [];
+        if (type !== "sent" || message !== "Pause") return [];
         const paused = heard.slice(index).find(({ type, training }) => type === "State" && !training);
         return [paused.at - at];
     });
@@ -134,7 +136,7 @@ async function starts(threads) {
 
 /** Test accuracy on MNIST after epochs 5 and 8. */
 async function accuracy() {
-    const messages = [{ type: "Configure", spec: SPEC }, DATA, { type: "Train" }];
+    const messages = [{ Configure: { spec: SPEC } }, DATA, "Train"];
     const heard = await talk(THREADS, messages, { steps: 4810 });
     const after = (epoch) => heard.find((message) => message.type === "Evaluated" && message.epoch === epoch).accuracy;
     return { epoch5: round(100 * after(5)), epoch8: round(100 * after(8)) };

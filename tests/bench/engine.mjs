@@ -9,7 +9,8 @@ export async function openEngine(browser, url, { build, threads }) {
         ({ build, threads }) =>
             new Promise((resolve, reject) => {
                 window.engine = new Worker(`worker.js?threads=${threads}&build=${build}`, { type: "module" });
-                window.engine.onmessage = ({ data }) => (data.threads === threads ? resolve() : reject(new Error(`runs on ${data.threads} threads`)));
+                window.engine.onmessage = ({ data }) =>
+                    data.Ready.threads === threads ? resolve() : reject(new Error(`runs on ${data.Ready.threads} threads`));
                 window.engine.onerror = ({ message }) => reject(new Error(message));
             }),
         { build, threads },
@@ -18,7 +19,7 @@ export async function openEngine(browser, url, { build, threads }) {
         page.evaluate(
             ([message, answer]) =>
                 new Promise((resolve, reject) => {
-                    window.engine.onmessage = ({ data }) => data.type === answer && resolve(data);
+                    window.engine.onmessage = ({ data }) => data[answer] && resolve(data[answer]);
                     window.engine.onerror = ({ message }) => reject(new Error(message));
                     window.engine.postMessage(message);
                 }),
@@ -26,9 +27,9 @@ export async function openEngine(browser, url, { build, threads }) {
         );
     return {
         /** What a run takes in milliseconds, the mean over `milliseconds` or more, and its multiply-accumulates. */
-        measure: (subject, milliseconds = 60) => ask({ type: "Measure", subject, milliseconds }, "Measured"),
+        measure: (subject, milliseconds = 60) => ask({ Measure: { subject, milliseconds } }, "Measured"),
         /** The names of the kernels. */
-        kernels: async () => (await ask({ type: "ListKernels" }, "Kernels")).names,
+        kernels: async () => (await ask("ListKernels", "Kernels")).names,
         page,
         close: () => page.context().close(),
     };

@@ -10,24 +10,24 @@ const SMALL = { ...SPEC, gradient_bits: 6 };
 const LARGE = { ...SPEC, hidden: [4096, 4096, 4096] };
 const FLOAT = { weight_bits: 32, activation_bits: 32, gradient_bits: 32 };
 const SHAPE = [256, 1024, 1024];
-const product = (a_bits, b_bits, shape = SHAPE) => ({ kind: "product", shape, a_bits, b_bits });
-const step = (spec) => ({ kind: "step", spec });
+const product = (a_bits, b_bits, shape = SHAPE) => ({ product: { shape, a_bits, b_bits } });
+const step = (spec) => ({ step: { spec } });
 
-/** What our engine is timed on: subject and threads. */
-const OURS = {
+/** What our engine is timed on, subject and threads; `lookup` is the fastest twin of the lookup kernel. */
+const ownSubjects = (lookup) => ({
     binary: [product(1, 1), 1],
     float: [product(32, 32), 1],
     fourBits: [product(4, 1), 1],
-    limit: [{ kind: "in-register", name: "lookup" }, 1],
+    limit: [{ "in-register": { name: lookup } }, 1],
     floatCube: [product(32, 32, [1024, 1024, 1024]), 2],
-    answerLarge: [{ kind: "answer", spec: LARGE, images: 1 }, 2],
-    answersLarge: [{ kind: "answer", spec: LARGE, images: 256 }, 2],
-    answerSmall: [{ kind: "answer", spec: SPEC, images: 1 }, 1],
+    answerLarge: [{ answer: { spec: LARGE, images: 1 } }, 2],
+    answersLarge: [{ answer: { spec: LARGE, images: 256 } }, 2],
+    answerSmall: [{ answer: { spec: SPEC, images: 1 } }, 1],
     step100: [step(SMALL), 2],
     step100OneThread: [step(SMALL), 1],
     step1000: [step({ ...SMALL, batch_size: 1000 }), 2],
     floatStep100: [step({ ...SPEC, ...FLOAT }), 2],
-};
+});
 
 /**
  * Measures everything `rounds` times in turn. Gives `goals`, a row for each promise, `figures`, the median milliseconds
@@ -37,10 +37,9 @@ export async function measureGoals(browser, url, { build, rounds = 7, note = () 
     const peers = await openPeers(browser);
     const engines = { 1: await openEngine(browser, url, { build, threads: 1 }), 2: await openEngine(browser, url, { build, threads: 2 }) };
     const names = await engines[1].kernels();
-    const ours = Object.entries(OURS).map(([key, [subject, threads]]) => {
-        // The fastest twin of the lookup kernel is the last.
-        const named = subject.name ? { ...subject, name: names.findLast((name) => name.startsWith(subject.name)) } : subject;
-        return { key, threads, measure: () => engines[threads].measure(named), times: [], macs: 0 };
+    const subjects = ownSubjects(names.findLast((name) => name.startsWith("lookup")));
+    const ours = Object.entries(subjects).map(([key, [subject, threads]]) => {
+        return { key, threads, measure: () => engines[threads].measure(subject), times: [], macs: 0 };
     });
     const others = peers.contenders.map((contender) => ({ ...contender, times: [] }));
     for (let round = 0; round < rounds; round++) {

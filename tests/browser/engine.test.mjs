@@ -21,7 +21,7 @@ async function firstMessageFrom(host, script) {
 }
 
 test("on an isolated page it has the threads asked for", async () => {
-    assert.deepEqual(await firstMessageFrom({ isolated: true }, "worker.js?threads=3"), { type: "Ready", threads: 3 });
+    assert.deepEqual(await firstMessageFrom({ isolated: true }, "worker.js?threads=3"), { Ready: { threads: 3 } });
 });
 
 test("on an isolated page it has a thread for each core, up to eight", async () => {
@@ -31,16 +31,16 @@ test("on an isolated page it has a thread for each core, up to eight", async () 
 
 test("on an isolated page it can be asked for one thread", async () => {
     const host = { isolated: true, without: (path) => /^engine\/(threads|relaxed)\//.test(path) };
-    assert.deepEqual(await firstMessageFrom(host, "worker.js?threads=1"), { type: "Ready", threads: 1 });
+    assert.deepEqual(await firstMessageFrom(host, "worker.js?threads=1"), { Ready: { threads: 1 } });
 });
 
 test("on a page that is not isolated it has one thread", async () => {
-    assert.deepEqual(await firstMessageFrom({}), { type: "Ready", threads: 1 });
+    assert.deepEqual(await firstMessageFrom({}), { Ready: { threads: 1 } });
 });
 
 test("where the threads cannot start it has one thread", async () => {
     const host = { isolated: true, without: (path) => /^engine\/(threads|relaxed)\/snippets\//.test(path) };
-    assert.deepEqual(await firstMessageFrom(host, "worker.js?threads=2"), { type: "Ready", threads: 1 });
+    assert.deepEqual(await firstMessageFrom(host, "worker.js?threads=2"), { Ready: { threads: 1 } });
 });
 
 test("where it cannot start at all the page hears an error", async () => {

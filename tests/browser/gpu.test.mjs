@@ -31,19 +31,19 @@ const report = {
     adapter: "a stand-in", isSoftware: false, byTimestamps: false, limits: [1000, 100],
     trials: [
         {
-            trial: { kind: "network", layers: [784, 4096, 4096, 4096, 10], images: 10000 }, agree: false,
+            trial: { network: { layers: [784, 4096, 4096, 4096, 10], images: 10000 } }, agree: false,
             kernels: [times("planes", 10, 9431), times("naive", 120, 9431), times("tiled", 30, 9430)],
         },
         {
-            trial: { kind: "product", side: 8192 }, agree: true, packing: [3],
+            trial: { product: { side: 8192 } }, agree: true, packing: [3],
             kernels: [times("planes", 20), times("naive", 500), times("tiled", 80)],
         },
     ],
     training: [{ hidden: [512, 512, 512], batchSize: 100, gpu: 20000, processor: 5000 }],
 };
-onmessage = ({ data }) => data.type === "CompareGpu" && postMessage({ type: "Compared", report });
-postMessage({ type: "Ready", threads: 1 });
-postMessage({ type: "Gpu", state: { kind: "Present", adapter: "a stand-in", isSoftware: false } });
+onmessage = ({ data }) => data === "CompareGpu" && postMessage({ Compared: { report } });
+postMessage({ Ready: { threads: 1 } });
+postMessage({ Gpu: { state: { Present: { adapter: "a stand-in", isSoftware: false } } } });
 `;
 
 /** Trains a small network, and moves it to the GPU when it has trained some steps. */

@@ -45,7 +45,7 @@ test("and its engine has threads", async () => {
     await visit({}, async (page, loaded, server) => {
         await loaded(2);
         await page.goto(server.url + BLANK);
-        assert.deepEqual(await firstMessage(page, "worker.js?threads=2"), { type: "Ready", threads: 2 });
+        assert.deepEqual(await firstMessage(page, "worker.js?threads=2"), { Ready: { threads: 2 } });
     });
 });
 

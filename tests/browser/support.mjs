@@ -157,7 +157,7 @@ export function firstMessage(page, script = "worker.js") {
  * Talks with an engine of its own, in the page: sends the messages when it is ready, `{ wait }` being a pause of so
  * many milliseconds and `{ files }` files to load. Listens until all of `until` has come about: so many `steps`
  * trained, so many requests `refused`, a message of that `type`, all messages `sent`. Gives all that the engine said
- * but checkpoints, each message with its time `at`, in milliseconds from the start.
+ * but checkpoints, each message as its `type`, its fields, and its time `at`, in milliseconds from the start.
  */
 export function converse(page, { script = "worker.js", messages, until }) {
     return page.evaluate(
@@ -180,7 +180,7 @@ export function converse(page, { script = "worker.js", messages, until }) {
                             await new Promise((done) => setTimeout(done, message.wait));
                         } else if (message.files) {
                             const files = message.files.map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
-                            worker.postMessage({ type: "UseData", source: { kind: "Files", files } });
+                            worker.postMessage({ UseData: { source: { Files: { files } } } });
                         } else {
                             heard.push({ type: "sent", message, at: performance.now() - began });
                             worker.postMessage(message);
@@ -191,11 +191,12 @@ export function converse(page, { script = "worker.js", messages, until }) {
                 };
                 worker.onerror = ({ message }) => reject(new Error(message));
                 worker.onmessage = ({ data }) => {
-                    if (data.type === "Ready") send();
-                    if (data.type === "Progress") reached.steps += data.steps.length;
-                    if (data.type.endsWith("Refused")) reached.refused++;
-                    if (data.type === until.type) reached.type = data.type;
-                    if (data.type !== "Checkpoint") heard.push({ ...data, at: performance.now() - began });
+                    const [[type, fields]] = typeof data === "string" ? [[data]] : Object.entries(data);
+                    if (type === "Ready") send();
+                    if (type === "Progress") reached.steps += fields.steps.length;
+                    if (type.endsWith("Refused")) reached.refused++;
+                    if (type === until.type) reached.type = type;
+                    if (type !== "Checkpoint") heard.push({ type, ...fields, at: performance.now() - began });
                     finish();
                 };
             }),

@@ -11,8 +11,8 @@ import { gzipSync } from "node:zlib";
 import { BLANK, converse, DIST, open, site, SPEC } from "./support.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const PROCEDURAL = { type: "UseData", source: { kind: "Procedural" } };
-const configure = (changes = {}) => ({ type: "Configure", spec: { ...SPEC, hidden: [64], ...changes } });
+const PROCEDURAL = { UseData: { source: "Procedural" } };
+const configure = (changes = {}) => ({ Configure: { spec: { ...SPEC, hidden: [64], ...changes } } });
 
 const here = site();
 
@@ -48,7 +48,7 @@ test("one thread, three and the command line train the same curve, bit for bit",
                 "--learning-rate-scale glorot",
         ],
     ]) {
-        const messages = [configure(settings), PROCEDURAL, { type: "Train" }];
+        const messages = [configure(settings), PROCEDURAL, "Train"];
         const one = losses(await train(messages, { steps: 600 }, 1)).slice(0, 600);
         const three = losses(await train(messages, { steps: 600 }, 3)).slice(0, 600);
         assert.equal(one.length, 600);
@@ -62,19 +62,19 @@ test("one thread, three and the command line train the same curve, bit for bit",
 });
 
 test("it learns, at every bit width, and goes on at another", async () => {
-    const heard = await train([configure(), PROCEDURAL, { type: "Train" }], { steps: 220 });
+    const heard = await train([configure(), PROCEDURAL, "Train"], { steps: 220 });
     const evaluations = heard.filter(({ type }) => type === "Evaluated");
     assert.ok(evaluations.length >= 4);
     assert.ok(evaluations.at(-1).accuracy > 0.7);
-    const change = [configure(), PROCEDURAL, { type: "Step" }, configure({ weight_bits: 4, activation_bits: 32 }), { type: "Train" }];
+    const change = [configure(), PROCEDURAL, "Step", configure({ weight_bits: 4, activation_bits: 32 }), "Train"];
     const curve = losses(await train(change, { steps: 150 }));
     assert.ok(curve.at(-1) < curve[0] / 3);
 });
 
 test("one step is one step, and pause pauses", async () => {
-    const heard = await train([configure(), PROCEDURAL, { type: "Step" }], { steps: 1 });
+    const heard = await train([configure(), PROCEDURAL, "Step"], { steps: 1 });
     assert.equal(losses(heard).length, 1);
-    const paused = await train([configure(), PROCEDURAL, { type: "Train" }, { wait: 300 }, { type: "Pause" }, { wait: 500 }], {
+    const paused = await train([configure(), PROCEDURAL, "Train", { wait: 300 }, "Pause", { wait: 500 }], {
         sent: true,
     });
     const end = paused.findLastIndex(({ type, training }) => type === "State" && !training);
@@ -101,14 +101,14 @@ test("bad files are refused with a sentence and training goes on", async () => {
     ];
     for (const [files, sentence] of cases) {
         const dropped = files.map(([name, bytes]) => ({ name, bytes: [...bytes] }));
-        const messages = [configure(), PROCEDURAL, { type: "Train" }, { files: dropped }];
+        const messages = [configure(), PROCEDURAL, "Train", { files: dropped }];
         const heard = await train(messages, { refused: 1, steps: 5 });
         assert.match(refusals(heard).join(), sentence);
         assert.equal(heard.filter(({ type }) => type === "DataReady").length, 1);
         assert.ok(losses(heard).length >= 5);
     }
     const files = [["images", images], ["labels", labels]].map(([name, bytes]) => ({ name, bytes: [...bytes] }));
-    const heard = await train([configure({ batch_size: 5 }), { files }, { type: "Train" }], { steps: 3 });
+    const heard = await train([configure({ batch_size: 5 }), { files }, "Train"], { steps: 3 });
     assert.equal(heard.find(({ type }) => type === "DataReady").data.name, "your files");
 });
 
@@ -116,10 +116,10 @@ test("training goes on while large files are unpacked and after", async () => {
     const header = Buffer.alloc(16);
     [0x803, 60_000, 28, 28].forEach((number, index) => header.writeUInt32BE(number, index * 4));
     const images = gzipSync(Buffer.concat([header, Buffer.alloc(60_000 * 784 - 1)]), { level: 1 });
-    const messages = [configure(), PROCEDURAL, { type: "Train" }, { files: [{ name: "images", bytes: [...images] }] }];
+    const messages = [configure(), PROCEDURAL, "Train", { files: [{ name: "images", bytes: [...images] }] }];
     const heard = await train(messages, { refused: 1, steps: 10 });
     assert.match(refusals(heard).join(), /cut short/);
-    const more = [...messages, { wait: 2000 }, { type: "Train" }, { wait: 500 }];
+    const more = [...messages, { wait: 2000 }, "Train", { wait: 500 }];
     const end = losses((await train(more, { sent: true })).filter(({ at }) => at > 2500));
     assert.ok(end.length > 1, "it still trains");
 });
@@ -133,9 +133,9 @@ test("senseless settings are refused", async () => {
 
 test("MNIST beside the page is found, checked and learned", async (context) => {
     if (!(await stat(`${DIST}data/mnist/train-images-idx3-ubyte.gz`).catch(() => null))) return context.skip("no MNIST");
-    const mnist = { type: "UseData", source: { kind: "Mnist" } };
+    const mnist = { UseData: { source: "Mnist" } };
     // In the midst of training, as most visitors will choose it.
-    const messages = [configure(), PROCEDURAL, { type: "Train" }, { wait: 500 }, mnist, { wait: 8000 }];
+    const messages = [configure(), PROCEDURAL, "Train", { wait: 500 }, mnist, { wait: 8000 }];
     const heard = await train(messages, { sent: true });
     const ready = heard.findLastIndex(({ type }) => type === "DataReady");
     const classes = [..."0123456789"];

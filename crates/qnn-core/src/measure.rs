@@ -28,7 +28,7 @@ const BATCHES: usize = 4;
 
 /// Something to time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// `[rows, terms]` times `[columns, terms]`, of `a_bits` and `b_bits`, from operands in the form that the product
     /// takes to sums as float32, on all threads; by the method chosen here or a given one. 32 bits are floats.
@@ -74,7 +74,7 @@ impl ProductKernel {
 
 /// What a GPU's kernels are compared on, as in the paper (section 3, "XNOR-count").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Trial {
     /// Signs, `[side, side]` times `[side, side]`.
     Product { side: usize },

@@ -233,8 +233,9 @@ fn post(message: &FromEngine) {
         .and_then(|object| match message {
             // A checkpoint is megabytes: moved, not copied.
             FromEngine::Checkpoint { .. } => {
+                let fields = js_sys::Reflect::get(&object, &"Checkpoint".into())?;
                 let bytes: Uint8Array =
-                    js_sys::Reflect::get(&object, &"checkpoint".into())?.unchecked_into();
+                    js_sys::Reflect::get(&fields, &"checkpoint".into())?.unchecked_into();
                 scope().post_message_with_transfer(&object, &Array::of1(&bytes.buffer()))
             }
             _ => scope().post_message(&object),

@@ -1,5 +1,5 @@
 //! The messages between the page and its engine: plain serde types, no logic.
-//! Each travels as one structured-clone object with a `type` field; bytes travel as `Uint8Array`.
+//! Each travels by structured clone: `"Train"`, or `{ Look: { network: 0, view: "Digits" } }`; bytes travel as `Uint8Array`.
 
 pub use qnn_core::cost;
 pub use qnn_core::data::{Drawing, Point, Stroke};
@@ -25,7 +25,7 @@ pub type NetworkId = u32;
 
 /// What the page asks of the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(rename_all_fields = "camelCase")]
 pub enum ToEngine {
     /// Sets the spec of a network, or adds one. Where the hidden layers and the seed are those that it has, what was
     /// learned stays and training goes on under the new settings; else a new network is made.
@@ -85,7 +85,7 @@ pub enum ToEngine {
 
 /// What there is to see of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all_fields = "camelCase")]
+#[serde(rename_all_fields = "camelCase")]
 pub enum View {
     /// Test images and their answers: `TestStrip`.
     #[default]
@@ -100,7 +100,7 @@ pub enum View {
 
 /// Where images come from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all_fields = "camelCase")]
+#[serde(rename_all_fields = "camelCase")]
 pub enum DataSource {
     /// Digits drawn by the program, endless.
     Procedural,
@@ -121,7 +121,7 @@ pub struct NamedFile {
 
 /// What the engine tells the page.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(rename_all_fields = "camelCase")]
 pub enum FromEngine {
     /// The engine listens. Sent once, before anything else.
     Ready {
@@ -245,7 +245,7 @@ pub enum FromEngine {
 
 /// The GPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all_fields = "camelCase")]
+#[serde(rename_all_fields = "camelCase")]
 pub enum GpuState {
     /// The browser has no WebGPU here: only pages from secure addresses have.
     NotSecure,

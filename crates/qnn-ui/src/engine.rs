@@ -102,11 +102,13 @@ impl Engine {
 
     /// Sends `ToEngine::Restore` with the bytes as they came.
     pub fn restore(&self, network: NetworkId, checkpoint: &Checkpoint) -> Result<(), String> {
-        let message = js_sys::Object::new();
-        let set = |key: &str, value: &JsValue| Reflect::set(&message, &key.into(), value);
-        set("type", &"Restore".into())
-            .and_then(|_| set("network", &network.into()))
-            .and_then(|_| set("checkpoint", &checkpoint.0))
+        let (message, fields) = (js_sys::Object::new(), js_sys::Object::new());
+        let set = |object: &js_sys::Object, key: &str, value: &JsValue| {
+            Reflect::set(object, &key.into(), value)
+        };
+        set(&fields, "network", &network.into())
+            .and_then(|_| set(&fields, "checkpoint", &checkpoint.0))
+            .and_then(|_| set(&message, "Restore", &fields))
             .map_err(|error| format!("{error:?}"))?;
         self.post(&message)
     }
@@ -133,10 +135,12 @@ fn spawn(script: &str) -> Result<Worker, JsValue> {
 }
 
 fn receive(inbox: &RefCell<Inbox>, data: JsValue) -> Result<(), String> {
-    let field = |key: &str| Reflect::get(&data, &key.into()).unwrap_or_default();
-    let said = if field("type").as_string().as_deref() == Some("Checkpoint") {
-        let bytes = field("checkpoint").dyn_into::<Uint8Array>();
-        let network = field("network").as_f64().unwrap_or_default() as NetworkId;
+    // A message without fields is a string, of which this asks in vain.
+    let get = |of: &JsValue, key: &str| Reflect::get(of, &key.into()).unwrap_or_default();
+    let checkpoint = get(&data, "Checkpoint");
+    let said = if checkpoint.is_object() {
+        let bytes = get(&checkpoint, "checkpoint").dyn_into::<Uint8Array>();
+        let network = get(&checkpoint, "network").as_f64().unwrap_or_default() as NetworkId;
         Said::Checkpoint(
             network,
             Checkpoint(bytes.map_err(|_| text!("engine.no_bytes").to_string())?),

@@ -1,7 +1,11 @@
 //! Which language the page speaks: the one chosen here before, else the browser's first that there is. The texts are in
 //! `locales/`, and nothing that a visitor reads is written anywhere else.
 
+use std::cell::Cell;
+use std::fmt::Display;
+
 use web_sys::Storage;
+use yew::AttrValue;
 
 /// Languages: their tag, and their name in themselves.
 pub const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("zh-CN", "简体中文")];
@@ -9,13 +13,37 @@ pub const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("zh-CN", "简体�
 /// Where the choice is kept.
 const KEY: &str = "language";
 
+/// Every text by its key, sorted, in the order of `LANGUAGES`.
+const TEXTS: &[(&str, [&str; LANGUAGES.len()])] = include!(concat!(env!("OUT_DIR"), "/texts.rs"));
+
+thread_local! {
+    /// The present language, as its place in `LANGUAGES`.
+    static PRESENT: Cell<usize> = const { Cell::new(0) };
+}
+
 /// A text of `locales/` in the present language: its key, then what it has room for, as in `text!("status.paused", step = 5)`.
 macro_rules! text {
-    ($($key:tt)*) => {
-        yew::AttrValue::from(rust_i18n::t!($($key)*).into_owned())
+    ($key:expr $(,)?) => {
+        yew::AttrValue::Static($crate::language::look_up($key))
+    };
+    ($key:expr, $($name:ident = $value:expr),+ $(,)?) => {
+        $crate::language::fill($key, &[$(stringify!($name)),+], &[$(&$value),+])
     };
 }
 pub(crate) use text;
+
+/// The text of a key, with room in it where it has some.
+pub fn look_up(key: &str) -> &'static str {
+    let found = TEXTS.binary_search_by_key(&key, |(key, _)| key);
+    debug_assert!(found.is_ok(), "there is no text {key}");
+    found.map_or("", |index| TEXTS[index].1[PRESENT.get()])
+}
+
+/// The text of a key with these values in the places of these names.
+pub fn fill(key: &str, names: &[&str], values: &[&dyn Display]) -> AttrValue {
+    let values: Vec<String> = values.iter().map(|value| value.to_string()).collect();
+    rust_i18n::replace_patterns(look_up(key), names, &values).into()
+}
 
 /// Speaks the language that was chosen, or that the browser asks for.
 pub fn begin() {
@@ -23,13 +51,13 @@ pub fn begin() {
     let asked = gloo_utils::window().navigator().languages();
     let asked = asked.iter().filter_map(|tag| tag.as_string());
     let language = chosen.into_iter().chain(asked).find_map(|tag| known(&tag));
-    speak(language.unwrap_or(LANGUAGES[0].0));
+    speak(language.unwrap_or(0));
 }
 
 /// Speaks another language from now on, and at the next visit.
 pub fn choose(tag: &str) {
-    if let Some(tag) = known(tag) {
-        speak(tag);
+    if let Some(language) = known(tag) {
+        speak(language);
         if let Some(storage) = storage() {
             // Where nothing can be kept, the choice lasts as long as the page.
             let _ = storage.set_item(KEY, tag);
@@ -39,24 +67,22 @@ pub fn choose(tag: &str) {
 
 /// The tag of the present language.
 pub fn present() -> &'static str {
-    known(&rust_i18n::locale()).unwrap_or(LANGUAGES[0].0)
+    LANGUAGES[PRESENT.get()].0
 }
 
-fn speak(tag: &'static str) {
-    rust_i18n::set_locale(tag);
+fn speak(language: usize) {
+    PRESENT.set(language);
     if let Some(root) = gloo_utils::document().document_element() {
         // It only tells the browser how to read the page aloud.
-        let _ = root.set_attribute("lang", tag);
+        let _ = root.set_attribute("lang", present());
     }
 }
 
-/// The language that there is of a browser's tag, such as `zh-Hans-CN` or `en-GB`.
-fn known(tag: &str) -> Option<&'static str> {
+/// The language that there is of a browser's tag, such as `zh-Hans-CN` or `en-GB`, as its place in `LANGUAGES`.
+fn known(tag: &str) -> Option<usize> {
     let primary = |tag: &str| tag.split(['-', '_']).next().unwrap_or("").to_lowercase();
     let mut languages = LANGUAGES.iter();
-    languages
-        .find(|(known, _)| primary(known) == primary(tag))
-        .map(|(known, _)| *known)
+    languages.position(|(known, _)| primary(known) == primary(tag))
 }
 
 fn storage() -> Option<Storage> {
@@ -172,9 +198,9 @@ mod tests {
 
     #[test]
     fn tags_of_browsers_are_understood() {
-        assert_eq!(known("en-GB"), Some("en"));
-        assert_eq!(known("zh-Hans-CN"), Some("zh-CN"));
-        assert_eq!(known("zh"), Some("zh-CN"));
+        assert_eq!(known("en-GB"), Some(0));
+        assert_eq!(known("zh-Hans-CN"), Some(1));
+        assert_eq!(known("zh"), Some(1));
         assert_eq!(known("fr"), None);
     }
 }

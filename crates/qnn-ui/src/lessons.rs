@@ -147,7 +147,7 @@ fn labels(specs: &[&NetworkSpec]) -> Vec<AttrValue> {
 /// A text of a step.
 fn say(lesson: usize, part: &str) -> AttrValue {
     let key = format!("lessons.{}.{part}", STEPS[lesson.min(COUNT - 1)]);
-    text!(key)
+    text!(&key)
 }
 
 #[derive(Properties, PartialEq)]

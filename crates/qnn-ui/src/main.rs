@@ -34,8 +34,6 @@ mod test_strip;
 mod tiles;
 mod view;
 
-rust_i18n::i18n!("locales", fallback = "en");
-
 fn main() {
     language::begin();
     let mount = gloo_utils::document().get_element_by_id("app");
