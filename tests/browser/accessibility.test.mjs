@@ -9,6 +9,9 @@ import { open, site } from "./support.mjs";
 
 const here = site();
 
+/** A table of four images of a pixel each. */
+const TABLE = "label,pixel\nlight,9\nlight,8\ndark,250\ndark,255\n";
+
 /** Adds what axe finds in the page as it is now, a line for each element, to what it `found` before in other views. */
 async function check(page, view, found) {
     const violations = await page.evaluate(async () => {
@@ -55,6 +58,9 @@ for (const [width, height] of [[1280, 800], [390, 844]]) {
                 await page.locator("#tour").click();
                 await page.locator("#lesson input").first().check();
                 await checkView(page, "the tour", found);
+                await page.locator("#files").setInputFiles([{ name: "images.csv", mimeType: "text/csv", buffer: Buffer.from(TABLE) }]);
+                await page.locator("#use-import").waitFor();
+                await checkView(page, "the preview of files", found);
                 assert.deepEqual([...found].map(([line, view]) => `${view}: ${line}`), []);
             } finally {
                 await page.context().close();

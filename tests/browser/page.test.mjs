@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { accuracy, site, steps, text, until } from "./support.mjs";
+import { accuracy, picture, site, steps, text, until } from "./support.mjs";
 
 const { visit } = site();
 
@@ -49,6 +49,29 @@ test("bits change in mid-training without losing what was learned", () =>
         await until(async () => (await steps(page)) > before + 120, "it goes on");
         assert.ok((await accuracy(page)) > 70);
         assert.match(await text(page, "weight-bytes"), /8 × smaller/);
+    }));
+
+test("what the machine has is told, and its roofline is measured and drawn while training goes on", () =>
+    visit(async (page) => {
+        await page.locator("#tab-machine").click();
+        await until(async () => /with the relaxed instructions/.test(await text(page, "machine")), "SIMD is told");
+        assert.match(await text(page, "machine"), /Processor\s+\d+ threads?.*WebGPU\s+\S/s);
+        await page.locator("#roofline summary").first().click();
+        await page.locator("#measure-roofline").click();
+        await until(() => page.locator(".roofline svg[role=img]").isVisible(), "it is drawn");
+        await picture(page, "roofline");
+        assert.equal(await page.locator(".roofline path.roof").count(), 3);
+        assert.equal(await page.locator(".roofline svg[role=img] path.point").count(), 9);
+        const before = await steps(page);
+        await until(async () => (await steps(page)) > before, "training goes on");
+        await page.locator("#roofline details summary").click();
+        const rows = await page.locator("#roofline tbody tr").all();
+        const table = await Promise.all(rows.map((row) => row.locator("td").allInnerTexts()));
+        const [popcount, , floats] = [0, 3, 6].map((first) => table.slice(first, first + 3).map((row) => row.map(Number.parseFloat)));
+        // One image uses each weight once: of 4 bytes, or of an eighth of one.
+        assert.ok(Math.abs(floats[0][1] - 0.25) < 0.01 && Math.abs(popcount[0][1] - 7.7) < 0.3, `${table}`);
+        assert.ok(popcount[2][2] > floats[2][2], "signs are multiplied faster than floats");
+        for (const [, , speed, share] of [...popcount, ...floats]) assert.ok(speed > 0 && share > 0 && share < 200, `${table}`);
     }));
 
 test("kernels race, the page says how fast they are, and the visitor may overrule the race in mid-training", () =>
@@ -150,16 +173,6 @@ test("settings that make no sense are refused where they are typed", () =>
             await field.press("Enter");
             assert.notEqual(await field.getAttribute("aria-invalid"), "true");
         }
-    }));
-
-test("a wrong file is refused with a sentence and training goes on", () =>
-    visit(async (page) => {
-        await until(async () => (await steps(page)) > 0, "it trains");
-        const files = [{ name: "images.csv", mimeType: "text/csv", buffer: Buffer.from("label,pixel\n1,2\n") }];
-        await page.locator("#files").setInputFiles(files);
-        await until(async () => /text file/.test(await text(page, "alert").catch(() => "")), "the file is refused");
-        const before = await steps(page);
-        await until(async () => (await steps(page)) > before, "it goes on");
     }));
 
 test("an engine that dies is replaced and goes on from where it was", () =>

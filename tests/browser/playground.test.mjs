@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { accuracy, open, site, steps, text, until } from "./support.mjs";
+import { accuracy, open, picture, site, steps, text, until } from "./support.mjs";
 
 const here = site();
 
@@ -18,19 +18,6 @@ const visit = (check, options) =>
 const SMALL = { path: "#race=mnist-128~mnist-128_w32_a32_g32" };
 const rows = (page) => page.locator("#leaderboard tbody tr");
 const cells = async (page, row) => (await rows(page).nth(row).locator("td").allInnerTexts()).map((cell) => cell.trim());
-const picture = async (page, name) => {
-    if (!process.env.QNN_SCREENSHOTS) return;
-    for (const width of [1440, 820, 390]) {
-        for (const colorScheme of ["light", "dark"]) {
-            await page.setViewportSize({ width, height: 900 });
-            await page.emulateMedia({ colorScheme });
-            await page.waitForTimeout(300);
-            await page.screenshot({ path: `${process.env.QNN_SCREENSHOTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-        }
-    }
-    await page.setViewportSize({ width: 1280, height: 800 });
-};
-
 /** Draws a line across the pad through these places, the pad being 1 wide. */
 async function draw(page, ...places) {
     await page.locator("#pad").scrollIntoViewIfNeeded();

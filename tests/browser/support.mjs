@@ -155,7 +155,7 @@ export function firstMessage(page, script = "worker.js") {
 
 /**
  * Talks with an engine of its own, in the page: sends the messages when it is ready, `{ wait }` being a pause of so
- * many milliseconds and `{ files }` files to load. Listens until all of `until` has come about: so many `steps`
+ * many milliseconds. Listens until all of `until` has come about: so many `steps`
  * trained, so many requests `refused`, a message of that `type`, all messages `sent`. Gives all that the engine said
  * but checkpoints, each message as its `type`, its fields, and its time `at`, in milliseconds from the start.
  */
@@ -178,9 +178,6 @@ export function converse(page, { script = "worker.js", messages, until }) {
                     for (const message of messages) {
                         if (message.wait) {
                             await new Promise((done) => setTimeout(done, message.wait));
-                        } else if (message.files) {
-                            const files = message.files.map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
-                            worker.postMessage({ UseData: { source: { Files: { files } } } });
                         } else {
                             heard.push({ type: "sent", message, at: performance.now() - began });
                             worker.postMessage(message);
@@ -210,6 +207,20 @@ export const text = (page, id) => page.locator(`#${id}`).innerText();
 export const steps = async (page) => Number((await text(page, "step-count")).replace(/\D/g, ""));
 /** Its accuracy on the test set, in percent. */
 export const accuracy = async (page) => Number.parseFloat(await text(page, "test-accuracy"));
+
+/** Pictures of the page as it is now, into the folder `QNN_SCREENSHOTS` where there is one: of each width, light and dark. */
+export async function picture(page, name) {
+    if (!process.env.QNN_SCREENSHOTS) return;
+    for (const width of [1440, 820, 390]) {
+        for (const colorScheme of ["light", "dark"]) {
+            await page.setViewportSize({ width, height: 900 });
+            await page.emulateMedia({ colorScheme });
+            await page.waitForTimeout(300);
+            await page.screenshot({ path: `${process.env.QNN_SCREENSHOTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+        }
+    }
+    await page.setViewportSize({ width: 1280, height: 800 });
+}
 
 /** Waits until `holds` does, a minute at the most. */
 export async function until(holds, what) {

@@ -7,7 +7,6 @@ import { stat } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { gzipSync } from "node:zlib";
 import { BLANK, converse, DIST, open, site, SPEC } from "./support.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -81,47 +80,6 @@ test("one step is one step, and pause pauses", async () => {
     assert.ok(losses(paused).length > 1);
     // But for the step that was under way.
     assert.ok(losses(paused.slice(end)).length <= 1);
-});
-
-test("bad files are refused with a sentence and training goes on", async () => {
-    const idx = (numbers, bytes) => {
-        const header = Buffer.alloc(numbers.length * 4);
-        numbers.forEach((number, index) => header.writeUInt32BE(number, index * 4));
-        return Buffer.concat([header, Buffer.from(bytes)]);
-    };
-    const images = idx([0x803, 10, 4, 4], new Array(160).fill(7));
-    const labels = idx([0x801, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    const cases = [
-        [[["images.gz", gzipSync(images).subarray(0, 30)]], /images\.gz is cut short/],
-        [[["images", idx([0x804, 10, 4, 4], [1])]], /not an IDX file/],
-        [[["images", images.subarray(0, 100)]], /claims 176 bytes and it holds 100/],
-        [[["images", images], ["labels", idx([0x801, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 200])]], /a label 200/],
-        [[["images", Buffer.from("label,pixel0,pixel1\n")]], /text file/],
-        [[["images", images], ["labels", idx([0x801, 9], [0, 1, 2, 3, 4, 5, 6, 7, 8])]], /10 images but labels has 9/],
-    ];
-    for (const [files, sentence] of cases) {
-        const dropped = files.map(([name, bytes]) => ({ name, bytes: [...bytes] }));
-        const messages = [configure(), PROCEDURAL, "Train", { files: dropped }];
-        const heard = await train(messages, { refused: 1, steps: 5 });
-        assert.match(refusals(heard).join(), sentence);
-        assert.equal(heard.filter(({ type }) => type === "DataReady").length, 1);
-        assert.ok(losses(heard).length >= 5);
-    }
-    const files = [["images", images], ["labels", labels]].map(([name, bytes]) => ({ name, bytes: [...bytes] }));
-    const heard = await train([configure({ batch_size: 5 }), { files }, "Train"], { steps: 3 });
-    assert.equal(heard.find(({ type }) => type === "DataReady").data.name, "your files");
-});
-
-test("training goes on while large files are unpacked and after", async () => {
-    const header = Buffer.alloc(16);
-    [0x803, 60_000, 28, 28].forEach((number, index) => header.writeUInt32BE(number, index * 4));
-    const images = gzipSync(Buffer.concat([header, Buffer.alloc(60_000 * 784 - 1)]), { level: 1 });
-    const messages = [configure(), PROCEDURAL, "Train", { files: [{ name: "images", bytes: [...images] }] }];
-    const heard = await train(messages, { refused: 1, steps: 10 });
-    assert.match(refusals(heard).join(), /cut short/);
-    const more = [...messages, { wait: 2000 }, "Train", { wait: 500 }];
-    const end = losses((await train(more, { sent: true })).filter(({ at }) => at > 2500));
-    assert.ok(end.length > 1, "it still trains");
 });
 
 test("senseless settings are refused", async () => {

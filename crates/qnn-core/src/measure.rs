@@ -46,6 +46,8 @@ pub enum Subject {
     },
     /// A lookup twin's inner loop on what stays in the first-level cache, on one thread.
     InRegister { name: String },
+    /// Reading `bytes` of memory from end to end, on one thread.
+    Memory { bytes: usize },
     /// Logits of `images` images of a trained network, from pixels.
     Answer { spec: NetworkSpec, images: usize },
     /// A training step.
@@ -214,7 +216,7 @@ pub enum MeasureError {
 /// Something ready to be timed.
 pub struct Operation {
     run: Box<dyn FnMut() + Send>,
-    /// Multiply-accumulates of a run; 0 for networks.
+    /// Multiply-accumulates of a run, or the bytes that it reads; 0 for networks.
     pub macs: f64,
 }
 
@@ -283,6 +285,7 @@ impl Subject {
             }
             Subject::Kernel { name, shape } => kernel(name, *shape),
             Subject::InRegister { name } => in_register(name),
+            Subject::Memory { bytes } => Ok(memory(*bytes)),
             Subject::Answer { spec, images } => {
                 let network =
                     Trainer::new(spec.clone(), SIDE * SIDE, DIGITS).map(|mut trainer| {
@@ -455,6 +458,16 @@ fn in_register(name: &str) -> Result<Operation, MeasureError> {
         }
     };
     Ok(Operation::new((macs * INNER_REPEATS) as f64, run))
+}
+
+fn memory(bytes: usize) -> Operation {
+    let words: Vec<u64> = (0..bytes as u64 / 8).collect();
+    Operation::new(bytes as f64, move || {
+        let sum = words
+            .iter()
+            .fold(0, |sum: u64, word| sum.wrapping_add(*word));
+        std::hint::black_box(sum);
+    })
 }
 
 #[cfg(test)]

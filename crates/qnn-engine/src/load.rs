@@ -2,8 +2,10 @@
 //! so that training goes on meanwhile; what the bytes mean is `qnn_core::data`.
 
 use js_sys::{Reflect, Uint8Array};
-use qnn_core::data::{DataError, DataSet, IdxFile, Unpacker, data_set_from_files};
-use qnn_protocol::{DataSource, FromEngine};
+use qnn_core::data::{
+    DataError, DataSet, IdxFile, Images, MAX_CLASSES, TrainingData, Unpacker, data_set_from_files,
+};
+use qnn_protocol::{DataSource, FromEngine, ImageSet, OwnImages};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response};
@@ -36,17 +38,7 @@ pub async fn load(source: DataSource, overtaken: impl Fn() -> bool) -> Result<Da
         DataSource::Procedural | DataSource::Drawings => {
             Err(DataError("Digits that are drawn need no loading.".into()))
         }
-        DataSource::Files { files } => {
-            let mut unpacked = Vec::new();
-            let count = files.len();
-            for (index, file) in files.into_iter().enumerate() {
-                let report =
-                    |fraction| progress(&file.name, (index as f32 + fraction) / count as f32);
-                unpacked
-                    .push(unpack(&file.name, file.bytes.into_vec(), slices, &stop, report).await?);
-            }
-            data_set_from_files(unpacked, None)
-        }
+        DataSource::Own(images) => own(*images),
         DataSource::Mnist => {
             let mut refusals = Vec::new();
             for place in MNIST_PLACES {
@@ -65,6 +57,35 @@ pub async fn load(source: DataSource, overtaken: impl Fn() -> bool) -> Result<Da
             )))
         }
     }
+}
+
+/// The images of a visitor's files.
+fn own(images: OwnImages) -> Result<DataSet, DataError> {
+    let classes = images.classes;
+    let checked = |set: ImageSet| {
+        let size = (set.width as usize, set.height as usize);
+        let (pixels, labels) = (set.pixels.into_vec(), set.labels.into_vec());
+        Images::checked(size, pixels, labels, classes.len())
+    };
+    let (train, test) = (checked(images.train)?, checked(images.test)?);
+    let is_whole = (2..=MAX_CLASSES).contains(&classes.len())
+        && (train.width, train.height) == (test.width, test.height)
+        && !train.is_empty()
+        && !test.is_empty();
+    if !is_whole {
+        return Err(DataError(format!(
+            "{} training and {} test images of {} classes are no data to learn from.",
+            train.len(),
+            test.len(),
+            classes.len()
+        )));
+    }
+    Ok(DataSet {
+        name: images.name,
+        classes,
+        train: TrainingData::Images(train),
+        test,
+    })
 }
 
 async fn mnist_from(

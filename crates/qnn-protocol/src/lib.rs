@@ -2,7 +2,7 @@
 //! Each travels by structured clone: `"Train"`, or `{ Look: { network: 0, view: "Digits" } }`; bytes travel as `Uint8Array`.
 
 pub use qnn_core::cost;
-pub use qnn_core::data::{Drawing, Point, Stroke};
+pub use qnn_core::data::{Drawing, PROCEDURAL_EPOCH, Point, Stroke};
 pub use qnn_core::kernels::{Choice, Method};
 pub use qnn_core::layers::ProductKind;
 pub use qnn_core::link;
@@ -108,15 +108,66 @@ pub enum DataSource {
     Mnist,
     /// The visitor's drawings alone, those of `UseDrawings`.
     Drawings,
-    /// IDX files that the visitor dropped, gzipped or not, in any order.
-    Files { files: Vec<NamedFile> },
+    /// Images of the visitor's files, as the importer gives them.
+    Own(Box<OwnImages>),
 }
 
-/// A file the visitor dropped.
+/// Images of a visitor's files, ready to train on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NamedFile {
+pub struct OwnImages {
+    /// "your files", or the name of a set whose checksums they have.
     pub name: String,
-    pub bytes: ByteBuf,
+    /// The names of the classes.
+    pub classes: Vec<String>,
+    pub train: ImageSet,
+    /// Of the same size.
+    pub test: ImageSet,
+}
+
+/// Images of one size with a label each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImageSet {
+    pub width: u32,
+    pub height: u32,
+    /// `[images, height, width]`, 0 is paper, 255 is ink.
+    pub pixels: ByteBuf,
+    /// `[images]`, each the place of a class.
+    pub labels: ByteBuf,
+}
+
+/// What the importer tells the page of a visitor's files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromImporter {
+    /// How much is done, 0 to 1.
+    Progress { fraction: f32 },
+    /// All of it: what it is, and the images themselves.
+    Read { preview: Preview, images: OwnImages },
+    /// They cannot be used: why not, in a sentence for the visitor.
+    Refused { message: String },
+    /// The browser could not read this file.
+    Unreadable { name: String },
+}
+
+/// What is in a visitor's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    pub name: String,
+    pub width: u32,
+    pub height: u32,
+    pub classes: Vec<ClassPreview>,
+    /// Sentences about what was done to the files.
+    pub notes: Vec<String>,
+}
+
+/// A class of a visitor's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassPreview {
+    pub name: String,
+    /// Images to train on, and to test with.
+    pub train: u32,
+    pub test: u32,
+    /// A few of the former, `[height, width]` each.
+    pub examples: Vec<ByteBuf>,
 }
 
 /// What the engine tells the page.
@@ -238,7 +289,7 @@ pub enum FromEngine {
     /// What a run of the subject took, on average; `None` where it cannot be timed.
     Measured {
         milliseconds: Option<f64>,
-        /// Multiply-accumulates of a run, where it is a product.
+        /// Multiply-accumulates of a run, where it is a product; bytes, where memory is read.
         macs: f64,
     },
 }

@@ -5,16 +5,14 @@ use std::rc::Rc;
 
 use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::Interval;
-use js_sys::Uint8Array;
 use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
 use qnn_protocol::{
-    DataSource, DataSummary, Drawing, FromEngine, Method, NamedFile, NetworkId, TestDigit,
-    ToEngine, UnitBits, View,
+    DataSummary, Drawing, FromEngine, Method, NetworkId, PROCEDURAL_EPOCH, TestDigit, ToEngine,
+    UnitBits, View,
 };
-use serde_bytes::ByteBuf;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{DragEvent, FileList};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::DragEvent;
 use yew::prelude::*;
 
 use crate::address::Address;
@@ -22,18 +20,22 @@ use crate::chart::{self, Across, Trace};
 use crate::controls::{DataOption, Field, starts_anew};
 use crate::draw_pad::Strokes;
 use crate::engine::{Checkpoint, Engine, Report, Said};
+use crate::files::{self, Offered};
 use crate::format;
 use crate::gpu::Gpu;
 use crate::history::Evaluation;
 use crate::keep;
 use crate::kept::{self, Kept};
 use crate::kernels::EngineKernels;
-use crate::language::{self, text};
+use crate::language::{self, text, translated};
 use crate::lessons;
 use crate::names;
+use crate::own_data::{Import, Importer};
 use crate::problems;
 use crate::race::{Contender, Race, followed};
+use crate::roofline::Roofline;
 use crate::share::File;
+use crate::source::Source;
 use crate::tabs::Tab;
 use crate::take;
 use crate::test_strip::Strip;
@@ -83,15 +85,18 @@ pub enum Message {
     Type(Field, String),
     Commit,
     ChooseData(DataOption),
-    ReadFiles(Vec<web_sys::File>),
-    UseFiles(Vec<NamedFile>),
-    CannotReadFile(String),
+    /// Reads files of the visitor, and shows what is in them.
+    ReadFiles(Vec<Offered>),
+    Imported(Import),
+    UseImport,
+    CancelImport,
     Drag(bool),
     Draw(Strokes),
     /// The drawing on the pad is of this class.
     Teach(String),
     ForgetDrawings,
     ForceKernel(Option<Method>),
+    MeasureRoofline,
     UseGpu(bool),
     CompareGpu,
     CancelComparison,
@@ -136,6 +141,7 @@ pub struct App {
 
     /// Known after the first race of kernels.
     pub(crate) kernels: Option<EngineKernels>,
+    pub(crate) roofline: Roofline,
     pub(crate) gpu: Gpu,
     /// Whether training is to go on when the comparison of the GPU's kernels is over.
     resumes: bool,
@@ -144,10 +150,13 @@ pub struct App {
     pub(crate) for_all: bool,
     /// Whether training is wanted.
     pub(crate) training: bool,
-    /// The source of the data in use. Shared: it may hold files of many megabytes.
-    source: Rc<DataSource>,
+    /// The source of the data in use.
+    source: Source,
     /// The source that was asked for and is not in use yet.
-    source_to_come: Option<Rc<DataSource>>,
+    source_to_come: Option<Source>,
+    /// Files that are being read, or were; and what reads them.
+    pub(crate) import: Option<Import>,
+    importer: Option<Importer>,
     pub(crate) strokes: Strokes,
     /// Whether something was drawn since the last answer.
     drawn: bool,
@@ -238,14 +247,16 @@ impl Component for App {
             heard_at: 0.0,
             _watch: Interval::new(5_000, watch),
             kernels: None,
+            roofline: Roofline::default(),
             gpu: Gpu::default(),
             resumes: false,
             race: Race::of_address(&address),
             for_all: true,
             training: !address.paused,
-            source: DataSource::Procedural.into(),
-            source_to_come: (address.data == Some(DataOption::Mnist))
-                .then(|| DataSource::Mnist.into()),
+            source: Source::Procedural,
+            source_to_come: (address.data == Some(DataOption::Mnist)).then_some(Source::Mnist),
+            import: None,
+            importer: None,
             strokes: Strokes::new(),
             drawn: false,
             drawings: Vec::new(),
@@ -402,17 +413,29 @@ impl Component for App {
                 *self.race.chosen_mut().form.text_mut(field) = text;
             }
             Message::Commit => self.commit(),
-            Message::ChooseData(DataOption::Procedural) => self.use_data(DataSource::Procedural),
-            Message::ChooseData(DataOption::Mnist) => self.use_data(DataSource::Mnist),
-            Message::ChooseData(DataOption::Drawings) => self.use_data(DataSource::Drawings),
+            Message::ChooseData(DataOption::Procedural) => self.use_data(Source::Procedural),
+            Message::ChooseData(DataOption::Mnist) => self.use_data(Source::Mnist),
+            Message::ChooseData(DataOption::Drawings) => self.use_data(Source::Drawings),
             Message::ChooseData(DataOption::Files) => return false,
             Message::ReadFiles(files) => {
-                self.dragging = false;
                 self.read_files(files);
             }
-            Message::UseFiles(files) => self.use_data(DataSource::Files { files }),
-            Message::CannotReadFile(name) => {
-                self.alert = Some(text!("data.unreadable", name = name));
+            // What comes after it was cancelled is of no use.
+            Message::Imported(_) if self.importer.is_none() => return false,
+            Message::Imported(import) => {
+                if !matches!(import, Import::Reading(_)) {
+                    self.importer = None;
+                }
+                self.import = Some(import);
+            }
+            Message::UseImport => {
+                if let Some(Import::Read(_, images)) = self.import.take() {
+                    self.use_data(Source::Own(images));
+                }
+            }
+            Message::CancelImport => {
+                self.importer = None;
+                self.import = None;
             }
             Message::Drag(dragging) => {
                 if dragging == self.dragging {
@@ -443,8 +466,8 @@ impl Component for App {
             Message::ForgetDrawings => {
                 self.drawings.clear();
                 self.use_drawings();
-                if option_of(self.wanted_source()) == DataOption::Drawings {
-                    self.use_data(DataSource::Procedural);
+                if *self.wanted_source() == Source::Drawings {
+                    self.use_data(Source::Procedural);
                 }
             }
             Message::ForceKernel(method) => {
@@ -454,6 +477,12 @@ impl Component for App {
                     kernels.forced = method;
                 }
                 self.tell(&ToEngine::ForceKernel { method });
+            }
+            Message::MeasureRoofline => {
+                if !self.roofline.is_measuring {
+                    let first = self.roofline.begin();
+                    self.tell(&first);
+                }
             }
             Message::UseGpu(wanted) => {
                 self.alert = None;
@@ -466,7 +495,7 @@ impl Component for App {
                     self.training = false;
                     self.tell(&ToEngine::Pause);
                 }
-                self.gpu.comparing = Some((text!("gpu.ready").to_string(), 0.0));
+                self.gpu.comparing = Some((text!("gpu.ready"), 0.0));
                 self.tell(&ToEngine::CompareGpu);
             }
             // The build that compares is not there yet.
@@ -499,6 +528,9 @@ impl App {
             report: self.gpu.report.take(),
             ..Gpu::default()
         };
+        if self.roofline.is_measuring {
+            self.roofline = Roofline::default();
+        }
         self.training |= std::mem::take(&mut self.resumes);
         self.fruitless_starts += 1;
         // The old worker ends before the new one begins.
@@ -547,8 +579,7 @@ impl App {
     fn instruct(&mut self) {
         self.configure_all();
         self.use_drawings();
-        let source = DataSource::clone(self.wanted_source());
-        self.tell(&ToEngine::UseData { source });
+        self.tell_source();
         if let Some(engine) = &self.engine {
             for one in self.race.all_mut() {
                 let Some(checkpoint) = &one.checkpoint else {
@@ -606,10 +637,14 @@ impl App {
                     self.mistakes = None;
                     self.revision += 1;
                 }
-                self.data = Some(data);
+                let before = self.data.replace(data).map(|data| epoch_images(&data));
+                let now = self.data.as_ref().map(epoch_images);
+                if let (Some(before), Some(now)) = (before, now) {
+                    self.keep_decay(before, now);
+                }
             }
             FromEngine::DataProgress { what, fraction } => {
-                self.loading = Some((what.into(), fraction));
+                self.loading = Some((translated(&what), fraction));
             }
             FromEngine::Refused { message } => {
                 self.loading = None;
@@ -617,7 +652,7 @@ impl App {
                 for one in self.race.all_mut() {
                     one.restoring = false;
                 }
-                self.alert = Some(message.into());
+                self.alert = Some(translated(&message));
             }
             FromEngine::SpecRefused {
                 network,
@@ -636,9 +671,9 @@ impl App {
                     }
                     (None, _) => {}
                 }
-                self.alert = Some(message.into());
+                self.alert = Some(translated(&message));
             }
-            FromEngine::KernelRefused { message } => self.alert = Some(message.into()),
+            FromEngine::KernelRefused { message } => self.alert = Some(translated(&message)),
             FromEngine::State {
                 network,
                 training,
@@ -754,11 +789,11 @@ impl App {
                 self.gpu.is_wanted = wants_gpu;
                 self.gpu.is_in_use = on_gpu;
                 if message.is_some() {
-                    self.alert = message.map(AttrValue::from);
+                    self.alert = message.as_deref().map(translated);
                 }
             }
             FromEngine::Comparing { what, fraction } => {
-                self.gpu.comparing = Some((what, fraction));
+                self.gpu.comparing = Some((translated(&what), fraction));
             }
             FromEngine::Compared { report, problem } => {
                 self.gpu.comparing = None;
@@ -767,7 +802,7 @@ impl App {
                     self.announcement = text!("gpu.compared");
                 }
                 if problem.is_some() {
-                    self.alert = problem.map(AttrValue::from);
+                    self.alert = problem.as_deref().map(translated);
                 }
                 if std::mem::take(&mut self.resumes) && !self.training {
                     self.training = true;
@@ -792,10 +827,18 @@ impl App {
                 self.gpu = gpu;
                 self.resumes = resumes;
             }
-            // Checkpoints come apart from the messages, and benchmarks are never asked for.
-            FromEngine::Checkpoint { .. }
-            | FromEngine::Measured { .. }
-            | FromEngine::Kernels { .. } => {}
+            FromEngine::Kernels { names } => {
+                if let Some(next) = self.roofline.plan(&names) {
+                    self.tell(&next);
+                }
+            }
+            FromEngine::Measured { milliseconds, macs } => {
+                if let Some(next) = self.roofline.take(milliseconds, macs) {
+                    self.tell(&next);
+                }
+            }
+            // Checkpoints come apart from the messages.
+            FromEngine::Checkpoint { .. } => {}
         }
     }
 
@@ -893,7 +936,7 @@ impl App {
                 .map(|one| one.spec().clone())
                 .collect(),
             chosen: self.race.place(),
-            data: Some(option_of(self.wanted_source())),
+            data: Some(self.wanted_source().option()),
             tab: self.tab,
             across: self.across,
             paused: false,
@@ -926,7 +969,7 @@ impl App {
         let (address, race) = kept.into_race();
         self.replace_race(race);
         if address.data == Some(DataOption::Mnist) {
-            self.source_to_come = Some(DataSource::Mnist.into());
+            self.source_to_come = Some(Source::Mnist);
         }
         self.chosen_changed();
         self.instruct();
@@ -1063,33 +1106,56 @@ impl App {
         self.tell(&ToEngine::UseDrawings { drawings });
     }
 
-    fn use_data(&mut self, source: DataSource) {
-        self.source_to_come = Some(source.clone().into());
-        self.tell(&ToEngine::UseData { source });
+    /// Lets the learning rates go on decaying after as many images, where an epoch has another number of them: with few images
+    /// they would be gone within seconds, and nothing learned.
+    fn keep_decay(&mut self, before: u64, now: u64) {
+        let mut changed = Vec::new();
+        for one in self.race.all_mut() {
+            let mut spec = one.spec().clone();
+            let images = u64::from(spec.decay_epochs) * before;
+            let epochs = ((images + now / 2) / now).clamp(1, u32::MAX.into()) as u32;
+            if epochs != spec.decay_epochs {
+                spec.decay_epochs = epochs;
+                one.form.show(spec.clone());
+                one.form.commit();
+                let network = one.id;
+                changed.push((epochs, ToEngine::Configure { network, spec }));
+            }
+        }
+        for (epochs, configure) in changed {
+            self.tell(&configure);
+            self.say(text!("data.decay", epochs = epochs));
+        }
     }
 
-    pub(crate) fn wanted_source(&self) -> &Rc<DataSource> {
+    fn use_data(&mut self, source: Source) {
+        self.source_to_come = Some(source);
+        self.tell_source();
+    }
+
+    fn tell_source(&mut self) {
+        if let (Some(engine), Some(_)) = (&self.engine, self.threads)
+            && let Err(error) = engine.use_data(self.wanted_source())
+        {
+            self.alert = Some(text!("engine.not_told", error = error));
+        }
+    }
+
+    pub(crate) fn wanted_source(&self) -> &Source {
         self.source_to_come.as_ref().unwrap_or(&self.source)
     }
 
-    fn read_files(&self, files: Vec<web_sys::File>) {
+    fn read_files(&mut self, files: Vec<Offered>) {
         if files.is_empty() {
             return;
         }
-        let dispatch = self.dispatch.clone();
-        spawn_local(async move {
-            let mut named = Vec::new();
-            for file in files {
-                let Ok(buffer) = JsFuture::from(file.array_buffer()).await else {
-                    dispatch.emit(Message::CannotReadFile(file.name()));
-                    return;
-                };
-                named.push(NamedFile {
-                    name: file.name(),
-                    bytes: ByteBuf::from(Uint8Array::new(&buffer).to_vec()),
-                });
+        let report = self.dispatch.reform(Message::Imported);
+        self.import = Some(match Importer::start(files, report) {
+            Ok(importer) => {
+                self.importer = Some(importer);
+                Import::Reading(0.0)
             }
-            dispatch.emit(Message::UseFiles(named));
+            Err(error) => Import::Refused(text!("own.failed", reason = error)),
         });
     }
 
@@ -1126,6 +1192,13 @@ impl App {
     }
 }
 
+/// Images of an epoch.
+fn epoch_images(data: &DataSummary) -> u64 {
+    data.train_images
+        .map_or(PROCEDURAL_EPOCH as u64, u64::from)
+        .max(1)
+}
+
 fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Rc<Strip> {
     Rc::new(Strip {
         width,
@@ -1134,27 +1207,9 @@ fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Rc<Strip> {
     })
 }
 
-pub(crate) fn option_of(source: &DataSource) -> DataOption {
-    match source {
-        DataSource::Procedural => DataOption::Procedural,
-        DataSource::Mnist => DataOption::Mnist,
-        DataSource::Files { .. } => DataOption::Files,
-        DataSource::Drawings => DataOption::Drawings,
-    }
-}
-
-/// The files of a chooser or of a drop.
-pub fn files_of(list: Option<FileList>) -> Vec<web_sys::File> {
-    let list = list.as_ref();
-    let count = list.map_or(0, FileList::length);
-    (0..count)
-        .filter_map(|place| list.and_then(|list| list.get(place)))
-        .collect()
-}
-
 /// Files may be dropped anywhere on the page. What else is dragged is none of the page's business.
 fn drag_listeners(dispatch: &Callback<Message>) -> Vec<EventListener> {
-    let listen = |name: &'static str, message: fn(&DragEvent) -> Message| {
+    let listen = |name: &'static str, on_event: fn(&DragEvent, &Callback<Message>)| {
         let dispatch = dispatch.clone();
         EventListener::new_with_options(
             &gloo_utils::window(),
@@ -1165,21 +1220,25 @@ fn drag_listeners(dispatch: &Callback<Message>) -> Vec<EventListener> {
                     && drags_files(event)
                 {
                     event.prevent_default();
-                    dispatch.emit(message(event));
+                    on_event(event, &dispatch);
                 }
             },
         )
     };
     vec![
-        listen("dragover", |_| Message::Drag(true)),
+        listen("dragover", |_, dispatch| dispatch.emit(Message::Drag(true))),
         // Leaving an element for another one inside of the page is not leaving the page.
-        listen("dragleave", |event| {
-            Message::Drag(event.related_target().is_some())
+        listen("dragleave", |event, dispatch| {
+            dispatch.emit(Message::Drag(event.related_target().is_some()));
         }),
-        listen("drop", |event| {
-            Message::ReadFiles(files_of(
-                event.data_transfer().and_then(|transfer| transfer.files()),
-            ))
+        listen("drop", |event, dispatch| {
+            let dropped = event.data_transfer().as_ref().map(files::dropped);
+            dispatch.emit(Message::Drag(false));
+            let dispatch = dispatch.clone();
+            spawn_local(async move {
+                let files = files::within(dropped.unwrap_or_default()).await;
+                dispatch.emit(Message::ReadFiles(files));
+            });
         }),
     ]
 }

@@ -15,6 +15,7 @@ use web_sys::{ErrorEvent, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
 use yew::Callback;
 
 use crate::language::text;
+use crate::source::Source;
 
 /// Hidden tabs get no animation frames; there the messages are handed on by a timer instead.
 const HIDDEN_TAB_MILLISECONDS: u32 = 500;
@@ -113,6 +114,12 @@ impl Engine {
         self.post(&message)
     }
 
+    /// Sends `ToEngine::UseData`.
+    pub fn use_data(&self, source: &Source) -> Result<(), String> {
+        let message = source.message().map_err(|error| format!("{error:?}"))?;
+        self.post(&message)
+    }
+
     fn post(&self, message: &JsValue) -> Result<(), String> {
         self.worker
             .post_message(message)
@@ -126,7 +133,8 @@ impl Drop for Engine {
     }
 }
 
-fn spawn(script: &str) -> Result<Worker, JsValue> {
+/// A worker of this script beside the page.
+pub fn spawn(script: &str) -> Result<Worker, JsValue> {
     let base = gloo_utils::document().base_uri()?.unwrap_or_default();
     let address = Url::new_with_base(script, &base)?;
     let options = WorkerOptions::new();

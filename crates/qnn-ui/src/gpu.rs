@@ -39,7 +39,7 @@ pub struct Gpu {
     pub is_wanted: bool,
     pub is_in_use: bool,
     /// What the comparison is doing, and how much of that is done.
-    pub comparing: Option<(String, f32)>,
+    pub comparing: Option<(AttrValue, f32)>,
     pub report: Option<Rc<GpuReport>>,
 }
 
@@ -55,7 +55,7 @@ pub fn YourGpu(properties: &YourGpuProperties) -> Html {
     html! {
         <section id="gpu" class="card gpu" aria-labelledby="gpu-heading">
             <h2 id="gpu-heading">{ text!("gpu.heading") }</h2>
-            { about(gpu) }
+            <p id="gpu-about">{ about(gpu) }</p>
             if let Some(GpuState::Present { .. }) = &gpu.state {
                 { backend(gpu, dispatch) }
                 { comparison(gpu, dispatch) }
@@ -65,8 +65,8 @@ pub fn YourGpu(properties: &YourGpuProperties) -> Html {
 }
 
 /// What there is, or what to do where there is nothing.
-fn about(gpu: &Gpu) -> Html {
-    let text = match &gpu.state {
+pub fn about(gpu: &Gpu) -> AttrValue {
+    match &gpu.state {
         None => text!("gpu.looking"),
         Some(GpuState::NotSecure) => text!("gpu.not_secure"),
         Some(GpuState::NoWebGpu) => text!("gpu.no_webgpu"),
@@ -86,8 +86,7 @@ fn about(gpu: &Gpu) -> Html {
                 text!("gpu.adapter", adapter = adapter, speeds = speeds)
             }
         }
-    };
-    html! { <p id="gpu-about">{ text }</p> }
+    }
 }
 
 fn backend(gpu: &Gpu, dispatch: &Callback<Message>) -> Html {

@@ -39,6 +39,43 @@ pub fn look_up(key: &str) -> &'static str {
     found.map_or("", |index| TEXTS[index].1[PRESENT.get()])
 }
 
+/// Where the sentences are that come from elsewhere in the house, in English.
+const SAID: &str = "said.";
+
+/// What was said in English, in the present language where there is a text for it.
+pub fn translated(said: &str) -> AttrValue {
+    let known = TEXTS.iter().filter(|(key, _)| key.starts_with(SAID));
+    let mut found = known.filter_map(|(key, texts)| Some((key, captured(texts[0], said)?)));
+    match found.next() {
+        Some((key, captured)) if PRESENT.get() > 0 => {
+            let (names, values): (Vec<&str>, Vec<&str>) = captured.into_iter().unzip();
+            let values: Vec<AttrValue> = values.into_iter().map(translated).collect();
+            let values: Vec<&dyn Display> = values.iter().map(|value| value as _).collect();
+            fill(key, &names, &values)
+        }
+        _ => AttrValue::from(said.to_string()),
+    }
+}
+
+/// What stands in `said` where `pattern` has room, by name; `None` where it says something else.
+fn captured<'a>(pattern: &'a str, said: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+    let mut parts = pattern.split("%{");
+    let mut rest = said.strip_prefix(parts.next()?)?;
+    let mut parts = parts.peekable();
+    let mut found = Vec::new();
+    while let Some(part) = parts.next() {
+        let (name, after) = part.split_once('}')?;
+        let end = if parts.peek().is_none() {
+            rest.ends_with(after).then(|| rest.len() - after.len())?
+        } else {
+            rest.find(after)?
+        };
+        found.push((name, &rest[..end]));
+        rest = &rest[end + after.len()..];
+    }
+    rest.is_empty().then_some(found)
+}
+
 /// The text of a key with these values in the places of these names.
 pub fn fill(key: &str, names: &[&str], values: &[&dyn Display]) -> AttrValue {
     let values: Vec<String> = values.iter().map(|value| value.to_string()).collect();
@@ -102,7 +139,7 @@ mod tests {
     const ENGLISH: &str = include_str!("../locales/en.yml");
     const CHINESE: &str = include_str!("../locales/zh-CN.yml");
     /// Groups whose keys are put together from names.
-    const BY_NAME: [&str; 2] = ["preset.", "lessons."];
+    const BY_NAME: [&str; 3] = ["preset.", "lessons.", SAID];
 
     /// The texts of a locale by their keys, as they are written there: groups within groups, and a line for each text.
     fn texts(locale: &str) -> BTreeMap<String, &str> {
@@ -194,6 +231,98 @@ mod tests {
         }
         let by_name = texts.keys().filter(|key| key.starts_with("preset."));
         assert_eq!(by_name.count(), PRESETS.len());
+    }
+
+    /// Where the sentences are written that the page hears from elsewhere.
+    const SOURCES: [&str; 9] = [
+        include_str!("../../qnn-core/src/data/import.rs"),
+        include_str!("../../qnn-core/src/data/idx.rs"),
+        include_str!("../../qnn-core/src/data/mod.rs"),
+        include_str!("../../qnn-core/src/spec.rs"),
+        include_str!("../../qnn-core/src/train.rs"),
+        include_str!("../../qnn-engine/src/session.rs"),
+        include_str!("../../qnn-engine/src/load.rs"),
+        include_str!("../../qnn-engine/src/comparison.rs"),
+        include_str!("../../qnn-gpu/src/device.rs"),
+    ];
+    /// Sentences that no visitor gets to see.
+    const UNSEEN: [&str; 2] = ["Another load of data", "Digits that are drawn"];
+
+    /// The string literals of a source, but for its tests.
+    fn literals(source: &str) -> Vec<String> {
+        let (source, _) = source.split_once("\n#[cfg(test)]").unwrap_or((source, ""));
+        let code = source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        let pieces: Vec<&str> = code.split('"').collect();
+        // No literal of these sources has a quote in it.
+        pieces
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .map(|literal| {
+                let lines: Vec<&str> = literal.split("\\\n").collect();
+                let joined = lines.iter().enumerate().map(|(number, line)| {
+                    if number == 0 { line } else { line.trim_start() }
+                });
+                joined.collect()
+            })
+            .collect()
+    }
+
+    /// A sentence with every place that it has room in emptied, of either kind.
+    fn emptied(sentence: &str) -> String {
+        let mut parts = sentence.split(['{', '}']);
+        let first = parts
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('%')
+            .to_owned();
+        let rest = parts.enumerate().map(|(number, part)| match number % 2 {
+            0 => "{}",
+            _ => part.trim_end_matches('%'),
+        });
+        rest.fold(first, |all, part| all + part)
+    }
+
+    #[test]
+    fn every_sentence_from_elsewhere_can_be_translated() {
+        let known: BTreeSet<String> = TEXTS
+            .iter()
+            .filter(|(key, _)| key.starts_with(SAID))
+            .map(|(_, texts)| emptied(texts[0]))
+            .collect();
+        let mut sentences = 0;
+        for literal in SOURCES.iter().flat_map(|source| literals(source)) {
+            let is_sentence = literal.contains(' ')
+                && literal.ends_with('.')
+                && literal.starts_with(|first: char| first.is_uppercase() || first == '{');
+            if !is_sentence || UNSEEN.iter().any(|unseen| literal.starts_with(unseen)) {
+                continue;
+            }
+            sentences += 1;
+            assert!(known.contains(&emptied(&literal)), "no text for: {literal}");
+        }
+        assert!(sentences > 60, "{sentences} sentences");
+    }
+
+    #[test]
+    fn what_was_said_in_english_is_told_in_chinese() {
+        let error = "a b.png, line 7, column 3: `x` is no pixel; pixels are numbers from 0 to 255.";
+        let idx = "a.gz is an IDX file, but b.csv is a text file: offer files of one kind.";
+        assert_eq!(translated(error), error);
+        PRESENT.set(1);
+        assert_eq!(
+            translated(error),
+            "a b.png 第 7 行第 3 列：“x”不是像素；像素应为 0 到 255 的数。"
+        );
+        assert_eq!(
+            translated(idx),
+            "a.gz 是 IDX 文件，而 b.csv 是文本文件：请只提供一种文件。"
+        );
+        assert_eq!(translated("Something new."), "Something new.");
+        PRESENT.set(0);
     }
 
     #[test]

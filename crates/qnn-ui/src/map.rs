@@ -1,10 +1,8 @@
 //! The bit-width map: networks like the chosen one at every pair of bits of weights and activations, trained one after the
 //! other in the background, by an engine of their own on one thread. A cell's network can join the race.
 
-use std::rc::Rc;
-
 use qnn_protocol::spec::NetworkSpec;
-use qnn_protocol::{DataSource, FromEngine, ToEngine};
+use qnn_protocol::{Drawing, FromEngine, ToEngine};
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
 
@@ -12,24 +10,39 @@ use crate::app::Message;
 use crate::engine::{Checkpoint, Engine, Report, Said};
 use crate::format;
 use crate::keep;
-use crate::language::text;
+use crate::language::{text, translated};
 use crate::race::{self, BITS};
+use crate::source::Source;
 
 const CELLS: usize = BITS.len() * BITS.len();
 /// Steps that each network trains: with batches of 100, an epoch of MNIST.
 const STEPS: u32 = 600;
 
-#[derive(Clone, Properties)]
+#[derive(Clone, PartialEq, Properties)]
 pub struct MapProperties {
     /// What all networks of the map are like, but for their bits.
     pub spec: NetworkSpec,
-    pub source: Rc<DataSource>,
+    pub source: Source,
+    /// What the visitor has drawn, to be learned too.
+    pub drawings: Vec<Drawing>,
     pub dispatch: Callback<Message>,
 }
 
-impl PartialEq for MapProperties {
-    fn eq(&self, other: &Self) -> bool {
-        self.spec == other.spec && Rc::ptr_eq(&self.source, &other.source)
+/// What the cells are of: with another spec, or on other data, they are begun anew.
+#[derive(Clone, PartialEq)]
+struct Of {
+    spec: NetworkSpec,
+    source: Source,
+    drawings: Vec<Drawing>,
+}
+
+impl Of {
+    fn props(properties: &MapProperties) -> Of {
+        Of {
+            spec: base(&properties.spec),
+            source: properties.source.clone(),
+            drawings: properties.drawings.clone(),
+        }
     }
 }
 
@@ -42,9 +55,8 @@ pub enum MapMessage {
 
 pub struct Map {
     engine: Option<Engine>,
-    /// What the cells are of: with another spec, or on other data, they are begun anew.
-    spec: Option<NetworkSpec>,
-    source: Option<Rc<DataSource>>,
+    /// `None` before the first cell.
+    of: Option<Of>,
     cells: [Option<f32>; CELLS],
     /// The cell that trains, and its steps so far.
     running: Option<(usize, u32)>,
@@ -58,8 +70,7 @@ impl Component for Map {
     fn create(_: &Context<Self>) -> Self {
         Map {
             engine: None,
-            spec: None,
-            source: None,
+            of: None,
             cells: [None; CELLS],
             running: None,
             problem: None,
@@ -76,7 +87,7 @@ impl Component for Map {
             MapMessage::Engine(Report::Said(all)) => {
                 for said in all {
                     match said {
-                        Said::Message(message) => self.hear(context, message),
+                        Said::Message(message) => self.hear(message),
                         Said::Checkpoint(_, checkpoint) => self.keep(checkpoint),
                     }
                 }
@@ -95,8 +106,10 @@ impl Component for Map {
         let link = context.link();
         let (trains, done) = (self.engine.is_some(), self.cells.iter().flatten().count());
         let best = self.cells.iter().flatten().copied().fold(0.0, f32::max);
-        let MapProperties { spec, source, .. } = context.props();
-        let is_outdated = self.spec.is_some() && !self.is_of(spec, source);
+        let is_outdated = self
+            .of
+            .as_ref()
+            .is_some_and(|of| *of != Of::props(context.props()));
         html! {
             <div class="map">
                 <p class="hint">{ text!("map.about", steps = STEPS) }</p>
@@ -175,18 +188,11 @@ impl Map {
         }
     }
 
-    /// Whether the cells are of networks like `spec` on this data.
-    fn is_of(&self, spec: &NetworkSpec, source: &Rc<DataSource>) -> bool {
-        let is_same = |own: &Rc<DataSource>| Rc::ptr_eq(own, source);
-        self.spec.as_ref() == Some(&base(spec)) && self.source.as_ref().is_some_and(is_same)
-    }
-
     fn begin(&mut self, context: &Context<Self>) {
-        let MapProperties { spec, source, .. } = context.props();
-        if !self.is_of(spec, source) {
+        let of = Of::props(context.props());
+        if self.of.as_ref() != Some(&of) {
             self.cells = [None; CELLS];
-            self.spec = Some(base(spec));
-            self.source = Some(source.clone());
+            self.of = Some(of);
         }
         let report = context.link().callback(MapMessage::Engine);
         match Engine::start("worker.js?build=single", report) {
@@ -198,12 +204,11 @@ impl Map {
         }
     }
 
-    fn hear(&mut self, context: &Context<Self>, message: FromEngine) {
+    fn hear(&mut self, message: FromEngine) {
         match message {
             FromEngine::Ready { .. } => {
                 self.next();
-                let source = DataSource::clone(&context.props().source);
-                self.tell(&ToEngine::UseData { source });
+                self.use_data();
                 self.tell(&ToEngine::Train);
             }
             FromEngine::Progress { steps, .. } => {
@@ -219,7 +224,7 @@ impl Map {
             FromEngine::Refused { message } | FromEngine::SpecRefused { message, .. } => {
                 self.engine = None;
                 self.running = None;
-                self.problem = Some(message.into());
+                self.problem = Some(translated(&message));
             }
             _ => {}
         }
@@ -241,15 +246,28 @@ impl Map {
     fn next(&mut self) {
         let cell = order().find(|cell| self.cells[*cell].is_none());
         self.running = cell.map(|cell| (cell, 0));
-        match (cell, &self.spec) {
-            (Some(cell), Some(spec)) => {
+        match (cell, &self.of) {
+            (Some(cell), Some(of)) => {
                 self.tell(&ToEngine::Configure {
                     network: 0,
-                    spec: at_bits(spec, cell),
+                    spec: at_bits(&of.spec, cell),
                 });
                 self.tell(&ToEngine::Reset);
             }
             _ => self.engine = None,
+        }
+    }
+
+    fn use_data(&mut self) {
+        let (Some(engine), Some(of)) = (&self.engine, &self.of) else {
+            return;
+        };
+        let drawings = of.drawings.clone();
+        let told = engine
+            .send(&ToEngine::UseDrawings { drawings })
+            .and_then(|()| engine.use_data(&of.source));
+        if let Err(error) = told {
+            self.problem = Some(text!("engine.not_told", error = error));
         }
     }
 
@@ -262,8 +280,8 @@ impl Map {
     }
 
     fn join(&self, context: &Context<Self>, cell: usize) {
-        let Some(spec) = &self.spec else { return };
-        let (spec, dispatch) = (at_bits(spec, cell), context.props().dispatch.clone());
+        let Some(of) = &self.of else { return };
+        let (spec, dispatch) = (at_bits(&of.spec, cell), context.props().dispatch.clone());
         spawn_local(async move {
             let checkpoint = keep::load(&name(cell)).await.ok().flatten();
             dispatch.emit(Message::Join(spec, checkpoint.map(Checkpoint)));

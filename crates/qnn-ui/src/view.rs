@@ -1,11 +1,11 @@
 //! The page's layout: which part stands where. What the parts show is theirs; what they know is the app's.
 
 use js_sys::Reflect;
-use qnn_protocol::DataSummary;
+use qnn_protocol::{DataSummary, Method};
 use yew::prelude::*;
 
 use crate::answers::{Answered, Answers};
-use crate::app::{App, Message, option_of};
+use crate::app::{App, Message};
 use crate::bits::Bits;
 use crate::chart::{Across, Chart};
 use crate::controls::{BitSlider, Choice, DataChoice, RunControls, Settings};
@@ -13,7 +13,7 @@ use crate::costs::{Costs, Priced};
 use crate::draw_pad::DrawPad;
 use crate::figures::{Figures, WeightSize};
 use crate::format;
-use crate::gpu::YourGpu;
+use crate::gpu::{self, YourGpu};
 use crate::history::History;
 use crate::kernels::Kernels;
 use crate::language::{self, LANGUAGES, text};
@@ -21,7 +21,9 @@ use crate::leaderboard::{Leaderboard, Row};
 use crate::lessons::{self, Lessons};
 use crate::map::Map;
 use crate::mistakes::Mistakes;
+use crate::own_data::OwnData;
 use crate::race::Contender;
+use crate::roofline::Rooflines;
 use crate::share::Share;
 use crate::tabs::{Tab, Tabs};
 use crate::teach::Teach;
@@ -121,6 +123,7 @@ impl App {
                                 <Map
                                     spec={chosen.spec().clone()}
                                     source={self.wanted_source().clone()}
+                                    drawings={self.drawings.clone()}
                                     dispatch={dispatch.clone()}
                                 />
                             </div>
@@ -136,7 +139,7 @@ impl App {
                             dispatch={dispatch.clone()}
                         >
                             <DataChoice
-                                chosen={option_of(self.wanted_source())}
+                                chosen={self.wanted_source().option()}
                                 about={self.about_data()}
                                 loading={self.loading.clone()}
                                 dispatch={dispatch.clone()}
@@ -151,6 +154,7 @@ impl App {
                         { text!("footer.about") }
                     </p>
                 </footer>
+                <OwnData import={self.import.clone()} dispatch={dispatch.clone()} />
                 if self.dragging {
                     <div class="drop-here" aria-hidden="true">{ text!("data.drop_here") }</div>
                 }
@@ -271,6 +275,8 @@ impl App {
             Tab::Map => Html::default(),
             Tab::Machine => html! {
                 <>
+                    { self.machine() }
+                    <Rooflines roofline={self.roofline.clone()} dispatch={dispatch.clone()} />
                     if let Some(kernels) = &self.kernels {
                         <Kernels
                             kernels={kernels.clone()}
@@ -343,6 +349,29 @@ impl App {
             Some(1) if !isolated => text!("machine.not_isolated"),
             Some(1) => text!("machine.one_thread"),
             Some(threads) => text!("machine.threads", threads = threads),
+        }
+    }
+
+    /// What this machine and its browser have that makes the playground fast, or why they have not.
+    fn machine(&self) -> Html {
+        let is_relaxed = self.kernels.as_ref().is_some_and(|kernels| {
+            let mut speeds = kernels.tuning.speeds.iter();
+            speeds.any(|speed| speed.method == Method::MultiplyBytes)
+        });
+        let simd = match (self.threads, is_relaxed) {
+            (_, true) => text!("machine.simd_relaxed"),
+            (Some(2..), false) => text!("machine.simd_plain"),
+            _ => text!("machine.simd_single"),
+        };
+        html! {
+            <dl id="machine" class="machine">
+                <dt>{ text!("machine.processor") }</dt>
+                <dd>{ self.threads_badge() }</dd>
+                <dt>{ "SIMD" }</dt>
+                <dd>{ simd }</dd>
+                <dt>{ "WebGPU" }</dt>
+                <dd>{ gpu::about(&self.gpu) }</dd>
+            </dl>
         }
     }
 

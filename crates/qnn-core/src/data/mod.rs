@@ -39,6 +39,35 @@ pub struct Images {
 }
 
 impl Images {
+    /// Images whose numbers come from elsewhere.
+    ///
+    /// # Errors
+    /// Where they do not fit together, or are more than [`MAX_IMAGE_SIZE`] pixels each.
+    pub fn checked(
+        (width, height): (usize, usize),
+        pixels: Vec<u8>,
+        labels: Vec<u8>,
+        classes: usize,
+    ) -> Result<Images, DataError> {
+        let size = width.saturating_mul(height);
+        let fit = (1..=MAX_IMAGE_SIZE).contains(&size)
+            && labels.len().checked_mul(size) == Some(pixels.len())
+            && labels.iter().all(|label| usize::from(*label) < classes);
+        if !fit {
+            return Err(DataError(format!(
+                "{} labels of {classes} classes and {} pixels are no images of {width} x {height} pixels.",
+                labels.len(),
+                pixels.len()
+            )));
+        }
+        Ok(Images {
+            width,
+            height,
+            pixels,
+            labels,
+        })
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()

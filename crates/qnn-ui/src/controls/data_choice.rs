@@ -1,10 +1,11 @@
 //! Which images are learned: the built-in digits, MNIST, or files of the visitor.
 
-use web_sys::{File, HtmlInputElement};
+use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
 use super::choice::Choice;
-use crate::app::{Message, files_of};
+use crate::app::Message;
+use crate::files;
 use crate::language::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,32 +62,11 @@ pub struct DataChoiceProperties {
 
 #[component]
 pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
-    let chooser = use_node_ref();
     let on_choice = {
         let dispatch = properties.dispatch.clone();
         move |value: String| {
             if let Some(option) = DataOption::named(&value) {
                 dispatch.emit(Message::ChooseData(option));
-            }
-        }
-    };
-    let on_files = {
-        let dispatch = properties.dispatch.clone();
-        move |event: Event| {
-            let Some(input) = event.target_dyn_into::<HtmlInputElement>() else {
-                return;
-            };
-            let files: Vec<File> = files_of(input.files());
-            // So that the same files can be chosen again.
-            input.set_value("");
-            dispatch.emit(Message::ReadFiles(files));
-        }
-    };
-    let on_choose = {
-        let chooser = chooser.clone();
-        move |_: MouseEvent| {
-            if let Some(input) = chooser.cast::<HtmlInputElement>() {
-                input.click();
             }
         }
     };
@@ -110,10 +90,8 @@ pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
                     described_by="data-about"
                     {on_choice}
                 />
-                <button id="choose-files" type="button" onclick={on_choose} aria-describedby="data-about">
-                    { text!("data.choose_files") }
-                </button>
-                <input ref={chooser} id="files" type="file" multiple=true hidden=true onchange={on_files} />
+                <Chooser id="files" label={text!("data.choose_files")} dispatch={properties.dispatch.clone()} />
+                <Chooser id="folder" label={text!("data.choose_folder")} folder=true dispatch={properties.dispatch.clone()} />
             </div>
             <p id="data-about" class="hint">
                 if let Some((what, fraction)) = &properties.loading {
@@ -124,5 +102,55 @@ pub fn DataChoice(properties: &DataChoiceProperties) -> Html {
                 }
             </p>
         </div>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct ChooserProperties {
+    id: AttrValue,
+    label: AttrValue,
+    /// Whether a folder is chosen, with all that is in it.
+    #[prop_or_default]
+    folder: bool,
+    dispatch: Callback<Message>,
+}
+
+/// A button in place of the browser's own chooser of files, which says little and in the browser's language.
+#[component]
+fn Chooser(properties: &ChooserProperties) -> Html {
+    let ChooserProperties {
+        id,
+        label,
+        folder,
+        dispatch,
+    } = properties;
+    let chooser = use_node_ref();
+    let on_files = {
+        let dispatch = dispatch.clone();
+        move |event: Event| {
+            let Some(input) = event.target_dyn_into::<HtmlInputElement>() else {
+                return;
+            };
+            let chosen = input.files().as_ref().map(files::chosen);
+            // So that the same files can be chosen again.
+            input.set_value("");
+            dispatch.emit(Message::ReadFiles(chosen.unwrap_or_default()));
+        }
+    };
+    let on_choose = {
+        let chooser = chooser.clone();
+        move |_: MouseEvent| {
+            if let Some(input) = chooser.cast::<HtmlInputElement>() {
+                input.click();
+            }
+        }
+    };
+    html! {
+        <>
+            <button id={format!("choose-{id}")} type="button" onclick={on_choose} aria-describedby="data-about">
+                { label }
+            </button>
+            <input ref={chooser} {id} type="file" multiple=true webkitdirectory={*folder} hidden=true onchange={on_files} />
+        </>
     }
 }

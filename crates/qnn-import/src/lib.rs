@@ -1,0 +1,143 @@
+//! The worker that reads a visitor's files: it tells the page what is in them, and gives images that an engine can train on.
+//! It is a program of its own because few visitors need it, and it is as large as the engine's own share of reading MNIST
+//! several times over. What files mean is `qnn_core::data`.
+
+use js_sys::Function;
+use qnn_core::data::import::{self, ImportNote, NamedFile, Opened};
+use qnn_core::data::{DataSet, Images, TrainingData, Unpacker, data_set_from_files};
+use qnn_protocol::{ClassPreview, FromImporter, ImageSet, OwnImages, Preview};
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+use wasm_bindgen::prelude::*;
+
+/// Examples of each class in a preview, at most, and of all classes together.
+const EXAMPLES: usize = 8;
+const ALL_EXAMPLES: usize = 80;
+/// Milliseconds between two words of how far it is.
+const PATIENCE: f64 = 50.0;
+
+/// A file of the visitor, as the page's script hands it over.
+#[derive(serde::Deserialize)]
+struct Offered {
+    path: String,
+    bytes: ByteBuf,
+}
+
+/// Reads files, an array of `{ path, bytes }`, and calls `progress` with the share that is done now and then. Gives a
+/// [`FromImporter`], `Read` or `Refused`.
+#[wasm_bindgen]
+pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
+    let files: Vec<Offered> = serde_wasm_bindgen::from_value(files)?;
+    let files = files.into_iter().map(|file| NamedFile {
+        path: file.path,
+        bytes: file.bytes.into_vec(),
+    });
+    let mut told = now();
+    let answer = import(files.collect(), |fraction| {
+        if now() - told > PATIENCE {
+            told = now();
+            // Whether the page hears it makes no difference to the work.
+            let _ = progress.call1(&JsValue::NULL, &fraction.into());
+        }
+    });
+    let answer = match answer {
+        Ok((preview, images)) => FromImporter::Read { preview, images },
+        Err(message) => FromImporter::Refused { message },
+    };
+    Ok(answer.serialize(&serde_wasm_bindgen::Serializer::new())?)
+}
+
+/// Milliseconds by the worker's clock.
+fn now() -> f64 {
+    js_sys::Date::now()
+}
+
+/// What is in the files; or a sentence about what is wrong with them.
+fn import(
+    files: Vec<NamedFile>,
+    mut progress: impl FnMut(f32),
+) -> Result<(Preview, OwnImages), String> {
+    let told = |error: &dyn ToString| error.to_string();
+    let (data, notes) = match import::open(files).map_err(|error| told(&error))? {
+        Opened::Idx(files) => {
+            let count = files.len() as f32;
+            let mut unpacked = Vec::new();
+            for (place, file) in files.into_iter().enumerate() {
+                let mut unpacker = Unpacker::new(&file.path, file.bytes);
+                unpacked.push(loop {
+                    if let Some(file) = unpacker.advance().map_err(|error| told(&error))? {
+                        break file;
+                    }
+                    progress((place as f32 + unpacker.fraction()) / count);
+                });
+            }
+            let data = data_set_from_files(unpacked, None).map_err(|error| told(&error))?;
+            (data, Vec::new())
+        }
+        Opened::Other(mut importer) => loop {
+            if let Some(imported) = importer.advance().map_err(|error| told(&error))? {
+                let data = DataSet {
+                    name: "your files".into(),
+                    classes: imported.classes,
+                    train: TrainingData::Images(imported.train),
+                    test: imported.test,
+                };
+                break (data, imported.notes);
+            }
+            progress(importer.fraction());
+        },
+    };
+    let TrainingData::Images(train) = data.train else {
+        unreachable!("files hold images");
+    };
+    let preview = preview(&data.name, &data.classes, &train, &data.test, &notes);
+    let images = OwnImages {
+        name: data.name,
+        classes: data.classes,
+        train: set(train),
+        test: set(data.test),
+    };
+    Ok((preview, images))
+}
+
+fn set(images: Images) -> ImageSet {
+    ImageSet {
+        width: images.width as u32,
+        height: images.height as u32,
+        pixels: ByteBuf::from(images.pixels),
+        labels: ByteBuf::from(images.labels),
+    }
+}
+
+fn preview(
+    name: &str,
+    classes: &[String],
+    train: &Images,
+    test: &Images,
+    notes: &[ImportNote],
+) -> Preview {
+    let each = EXAMPLES.min(ALL_EXAMPLES.div_ceil(classes.len()));
+    let class = |(label, name): (usize, &String)| {
+        let of_class = |images: &Images| {
+            let labels = images.labels.iter();
+            labels.filter(|own| usize::from(**own) == label).count() as u32
+        };
+        let mine = (0..train.len()).filter(|place| usize::from(train.labels[*place]) == label);
+        let examples = mine.take(each);
+        ClassPreview {
+            name: name.clone(),
+            train: of_class(train),
+            test: of_class(test),
+            examples: examples
+                .map(|place| ByteBuf::from(train.pixels_of(place..place + 1)))
+                .collect(),
+        }
+    };
+    Preview {
+        name: name.into(),
+        width: train.width as u32,
+        height: train.height as u32,
+        classes: classes.iter().enumerate().map(class).collect(),
+        notes: notes.iter().map(ToString::to_string).collect(),
+    }
+}
