@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use gloo_events::{EventListener, EventListenerOptions};
-use gloo_timers::callback::Interval;
+use gloo_timers::callback::{Interval, Timeout};
 use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
 use qnn_protocol::{
     DataSummary, Drawing, FromEngine, Method, NetworkId, PROCEDURAL_EPOCH, TestDigit, ToEngine,
@@ -40,6 +40,8 @@ use crate::tabs::Tab;
 use crate::take;
 use crate::test_strip::Strip;
 
+/// Parts that the page is shown in, after the first.
+const PARTS: u32 = 3;
 /// An engine that dies so often without a step between is not started again by itself.
 const MOST_FRUITLESS_STARTS: u32 = 3;
 /// An engine that trains and has said nothing for so long hangs.
@@ -52,6 +54,8 @@ const MILLISECONDS_BETWEEN_ANNOUNCEMENTS: f64 = 10_000.0;
 /// Everything that happens on the page.
 pub enum Message {
     Engine(Report),
+    /// Shows the next part of the page.
+    ShowMore,
     /// Now and then: is the engine still there?
     Watch,
     StartEngine,
@@ -125,6 +129,8 @@ pub struct App {
     on_report: Callback<Report>,
     _listeners: Vec<EventListener>,
 
+    /// How many parts of the page are shown: all at once, they would hold up a slow phone as the page opens.
+    pub(crate) shown: u32,
     pub(crate) engine: Option<Engine>,
     /// Threads of the engine; `None` until it is ready.
     pub(crate) threads: Option<u32>,
@@ -238,6 +244,7 @@ impl Component for App {
             on_drawing: link.callback(Message::Draw),
             on_report: link.callback(Message::Engine),
             _listeners: drag_listeners(&link.callback(|message| message)),
+            shown: 0,
             engine: None,
             threads: None,
             fruitless_starts: 0,
@@ -302,6 +309,10 @@ impl Component for App {
                 }
             }
             Message::Engine(Report::Died(reason)) => self.engine_died(&reason),
+            Message::ShowMore => {
+                self.shown += 1;
+                self.show_more();
+            }
             Message::Watch => {
                 let silence = js_sys::Date::now() - self.heard_at;
                 if !self.engine_trains || silence < MILLISECONDS_OF_SILENCE {
@@ -517,9 +528,23 @@ impl Component for App {
     fn view(&self, _: &Context<Self>) -> Html {
         self.page()
     }
+
+    fn rendered(&mut self, _: &Context<Self>, is_first: bool) {
+        if is_first {
+            self.show_more();
+        }
+    }
 }
 
 impl App {
+    /// Shows the next part of the page once the browser has shown the last one.
+    fn show_more(&self) {
+        if self.shown < PARTS {
+            let dispatch = self.dispatch.clone();
+            Timeout::new(0, move || dispatch.emit(Message::ShowMore)).forget();
+        }
+    }
+
     fn start_engine(&mut self) {
         self.threads = None;
         self.engine_trains = false;

@@ -99,6 +99,7 @@ impl App {
                         <p id="status">{ &self.status }</p>
                         <p class="unseen" role="status">{ &self.announcement }</p>
                     </section>
+                    if self.shown >= 1 {
                     <section class="card pad" aria-labelledby="pad-heading">
                         <h2 id="pad-heading">{ text!("pad.heading") }</h2>
                         <DrawPad strokes={self.strokes.clone()} on_drawing={self.on_drawing.clone()} />
@@ -114,6 +115,8 @@ impl App {
                             dispatch={dispatch.clone()}
                         />
                     </section>
+                    }
+                    if self.shown >= 2 {
                     <section class="card looks" aria-labelledby="looks-heading">
                         <h2 id="looks-heading" class="unseen">{ text!("tabs.heading") }</h2>
                         <Tabs chosen={self.tab} dispatch={dispatch.clone()} />
@@ -130,6 +133,8 @@ impl App {
                             { self.panel(&history) }
                         </div>
                     </section>
+                    }
+                    if self.shown >= 3 {
                     <section class="card settings-card" aria-labelledby="settings-heading">
                         <h2 id="settings-heading">{ text!("settings.heading") }</h2>
                         <Settings
@@ -146,7 +151,9 @@ impl App {
                             />
                         </Settings>
                     </section>
+                    }
                 </main>
+                if self.shown >= 3 {
                 <footer>
                     <p>
                         { text!("footer.after") }
@@ -154,6 +161,7 @@ impl App {
                         { text!("footer.about") }
                     </p>
                 </footer>
+                }
                 <OwnData import={self.import.clone()} dispatch={dispatch.clone()} />
                 if self.dragging {
                     <div class="drop-here" aria-hidden="true">{ text!("data.drop_here") }</div>
