@@ -28,14 +28,15 @@ const BIT_PAIRS = [[1, 1], [2, 1], [4, 1], [6, 1], [8, 1], [2, 2], [4, 4], [8, 8
 const withShape = (subject, shape) => Object.fromEntries(Object.entries(subject).map(([kind, fields]) => [kind, { ...fields, shape }]));
 const round = (value, digits = 2) => Number(value.toFixed(digits));
 
-/** Bytes over the wire, gzipped, of the page and of each build of the engine. */
+/** Bytes over the wire, gzipped, of the page, of each build of the engine, and of the importer. */
 async function sizes() {
-    const total = { page: 0, single: 0, threads: 0, relaxed: 0 };
+    const total = {};
     for (const file of await readdir(DIST, { recursive: true, withFileTypes: true })) {
         const path = join(file.parentPath ?? file.path, file.name);
         const [top, build] = path.slice(DIST.length).split("/");
         if (!file.isFile() || top === "data") continue;
-        total[top === "engine" ? build : "page"] += gzipSync(await readFile(path)).length;
+        const part = top === "engine" ? build : "page";
+        total[part] = (total[part] ?? 0) + gzipSync(await readFile(path)).length;
     }
     return { ...total, visitWithoutThreads: total.page + total.single, visitWithThreads: total.page + total.threads, visitWithRelaxedSimd: total.page + total.relaxed };
 }

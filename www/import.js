@@ -1,13 +1,15 @@
 // The worker that reads a visitor's files: takes an array of `{ path, file }`, and tells the page how far it is and what came
 // of it. It reads once; ending the worker cancels.
 
-import init, { read } from "./engine/import/qnn_import.js";
+import init, { read, refusal } from "./engine/import/qnn_import.js";
 
 // A rejection that nobody awaits would stay in this worker; an error reaches the page.
 addEventListener("unhandledrejection", ({ reason }) => reportError(reason));
 
 addEventListener("message", async ({ data }) => {
     await init();
+    const refused = refusal(data.reduce((bytes, { file }) => bytes + file.size, 0));
+    if (refused) return postMessage(refused);
     const files = [];
     for (const { path, file } of data) {
         try {

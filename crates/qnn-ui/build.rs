@@ -4,16 +4,16 @@
 use std::path::Path;
 use std::{env, fs};
 
-/// The languages of the table's columns, as in `language::LANGUAGES`; what one has no text for is told in the first.
-const LANGUAGES: [&str; 2] = ["en", "zh-CN"];
+/// The languages of the table's columns; what one has no text for is told in the first.
+const LANGUAGES: [(&str, &str); 2] = include!("locales/languages.rs");
 
 fn main() {
     println!("cargo::rerun-if-changed=locales");
     let locales = rust_i18n_support::load_locales("locales", |_| false);
-    let english = &locales[LANGUAGES[0]];
+    let english = &locales[LANGUAGES[0].0];
     let mut table = String::from("&[\n");
     for (key, text) in english {
-        let texts = LANGUAGES.map(|language| locales[language].get(key).unwrap_or(text));
+        let texts = LANGUAGES.map(|(tag, _)| locales[tag].get(key).unwrap_or(text));
         table += &format!("({key:?}, {texts:?}),\n");
     }
     table += "]\n";

@@ -10,7 +10,7 @@ export async function openEngine(browser, url, { build, threads }) {
             new Promise((resolve, reject) => {
                 window.engine = new Worker(`worker.js?threads=${threads}&build=${build}`, { type: "module" });
                 window.engine.onmessage = ({ data }) =>
-                    data.Ready.threads === threads ? resolve() : reject(new Error(`runs on ${data.Ready.threads} threads`));
+                    data.Ready && (data.Ready.threads === threads ? resolve() : reject(new Error(`runs on ${data.Ready.threads} threads`)));
                 window.engine.onerror = ({ message }) => reject(new Error(message));
             }),
         { build, threads },
@@ -27,7 +27,7 @@ export async function openEngine(browser, url, { build, threads }) {
         );
     return {
         /** What a run takes in milliseconds, the mean over `milliseconds` or more, and its multiply-accumulates. */
-        measure: (subject, milliseconds = 60) => ask({ Measure: { subject, milliseconds } }, "Measured"),
+        measure: (subject, milliseconds = 60) => ask({ Measure: { subject, milliseconds, again: true } }, "Measured"),
         /** The names of the kernels. */
         kernels: async () => (await ask("ListKernels", "Kernels")).names,
         page,

@@ -53,6 +53,11 @@ for (const [width, height] of [[1280, 800], [390, 844]]) {
                 await checkView(page, "as it opens", found);
                 for (const tab of await page.locator("[role=tab]").all()) {
                     await tab.click();
+                    if (await page.locator("#roofline").isVisible()) {
+                        await page.locator("#roofline > summary").click();
+                        await page.locator("#measure-roofline").click();
+                        await page.locator(".roofline").waitFor();
+                    }
                     await checkView(page, await tab.innerText(), found);
                 }
                 await page.locator("#tour").click();

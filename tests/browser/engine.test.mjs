@@ -25,8 +25,8 @@ test("on an isolated page it has the threads asked for", async () => {
 });
 
 test("on an isolated page it has a thread for each core, up to eight", async () => {
-    const { threads } = await firstMessageFrom({ isolated: true });
-    assert.equal(threads, Math.min(availableParallelism(), 8));
+    const { Ready } = await firstMessageFrom({ isolated: true });
+    assert.equal(Ready.threads, Math.min(availableParallelism(), 8));
 });
 
 test("on an isolated page it can be asked for one thread", async () => {

@@ -100,10 +100,11 @@ async function preview(page) {
     return [await text(page, "own-about"), await Promise.all(rows.map(async (row) => (await row.innerText()).split(/\s+/)))];
 }
 
-async function learns(page) {
+/** Uses what is shown, which trains on so many images, and waits until it has been learned. */
+async function learns(page, images) {
     await page.locator("#use-import").click();
     await until(async () => !(await page.locator("#own-data").isVisible()), "the preview closes");
-    await until(async () => (await page.locator("#data").innerText()).includes("Your files"), "the files are in use");
+    await until(async () => (await text(page, "data-about")).startsWith(`${images} training`), "the files are in use");
     await until(async () => (await accuracy(page)) > 90, "the bars are told apart");
 }
 
@@ -118,7 +119,7 @@ test("pictures in a ZIP file are shown, used and learned, and every part of the 
         assert.match(await text(page, "own-notes"), /Files left out: 1, hidden files/);
         assert.equal(await page.locator("#own-data .examples canvas").count(), 16);
         await picture(page, "own-data");
-        await learns(page);
+        await learns(page, 108);
         await page.locator("#tab-mistakes").click();
         assert.match(await page.locator("#panel").innerText(), /standing/);
         // A new engine learns the same data.
@@ -141,7 +142,7 @@ test("a folder is read with the folders in it", async () => {
             await page.locator("#folder").setInputFiles(folder);
             const [, rows] = await preview(page);
             assert.deepEqual(rows.map(([name]) => name), ["lying", "standing"]);
-            await learns(page);
+            await learns(page, 108);
         });
     } finally {
         await rm(folder, { recursive: true });
@@ -163,7 +164,7 @@ test("a table is read, and Escape leaves everything as it was", () =>
         assert.equal(await page.locator("#data").inputValue(), "procedural");
         await choose(page, table);
         await preview(page);
-        await learns(page);
+        await learns(page, 72);
     }));
 
 test("Fashion-MNIST is known by its checksums", async (context) => {
@@ -193,8 +194,29 @@ test("IDX files of other data are known by their numbers", () =>
         const [about, rows] = await preview(page);
         assert.match(about, /360 images to train on and 40 to test with, in 2 classes/);
         assert.deepEqual(rows.map(([name]) => name), ["0", "1"]);
-        await learns(page);
+        await learns(page, 360);
     }));
+
+test("a folder that is dropped is read, with the folders in it", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "bars-"));
+    try {
+        // A class in two places.
+        const many = PICTURES.concat(PICTURES.slice(60).map(([path, data]) => [path.replace("lying/", "more/lying/"), data]));
+        for (const [path, data] of many) {
+            await mkdir(dirname(join(folder, path)), { recursive: true });
+            await writeFile(join(folder, path), data);
+        }
+        await visit(async (page) => {
+            const devtools = await page.context().newCDPSession(page);
+            const data = { items: [], files: [join(folder, "bars")], dragOperationsMask: 1 };
+            for (const type of ["dragEnter", "dragOver", "drop"]) await devtools.send("Input.dispatchDragEvent", { type, x: 200, y: 200, data });
+            const [, rows] = await preview(page);
+            assert.deepEqual(rows.map((row) => row.slice(0, 3)), [["lying", "108", "12"], ["standing", "54", "6"]]);
+        });
+    } finally {
+        await rm(folder, { recursive: true });
+    }
+});
 
 test("files that are dropped are read", () =>
     visit(async (page) => {
@@ -252,6 +274,7 @@ test("training goes on while large files are read, and reading can be cancelled"
         await page.locator("#reading").waitFor();
         const before = await steps(page);
         await until(async () => (await steps(page)) > before, "training goes on");
+        assert.ok(await page.locator("#reading").isVisible(), "it still reads");
         await page.locator("#cancel-import").click();
         await until(async () => !(await page.locator("#own-data").isVisible()), "it is cancelled");
         await until(() => !page.workers().some((worker) => worker.url().includes("import.js")), "nothing reads on");

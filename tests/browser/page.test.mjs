@@ -71,7 +71,7 @@ test("what the machine has is told, and its roofline is measured and drawn while
         // One image uses each weight once: of 4 bytes, or of an eighth of one.
         assert.ok(Math.abs(floats[0][1] - 0.25) < 0.01 && Math.abs(popcount[0][1] - 7.7) < 0.3, `${table}`);
         assert.ok(popcount[2][2] > floats[2][2], "signs are multiplied faster than floats");
-        for (const [, , speed, share] of [...popcount, ...floats]) assert.ok(speed > 0 && share > 0 && share < 200, `${table}`);
+        for (const [, , speed] of [...popcount, ...floats]) assert.ok(speed > 0, `${table}`);
     }));
 
 test("kernels race, the page says how fast they are, and the visitor may overrule the race in mid-training", () =>

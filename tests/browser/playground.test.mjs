@@ -248,16 +248,32 @@ test("the chart, the measurements and a network are taken away as files", () =>
 test("a race survives a reload, and can be discarded", () =>
     visit(async (page) => {
         await until(async () => (await steps(page)) > 220, "it learns");
-        await until(() => page.evaluate(async () => (await caches.keys()).some((name) => name.startsWith("qnn-kept"))), "it is kept");
-        await page.waitForTimeout(1000);
+        await draw(page, ...SEVEN);
+        await page.locator("#class").fill("7");
+        await page.locator("#teach").click();
+        // It was taught before what is kept.
+        const kept = () =>
+            page.evaluate(async () => {
+                for (const name of (await caches.keys()).filter((name) => name.startsWith("qnn-kept"))) {
+                    const race = (await (await caches.open(name)).keys()).find(({ url }) => url.endsWith("/kept/race"));
+                    if (race && (await (await (await caches.open(name)).match(race)).json()).drawings.length === 1) return true;
+                }
+                return false;
+            });
+        await until(kept, "it is kept");
         await page.reload();
         await page.locator("#resume").waitFor();
         await picture(page, "kept");
         await page.locator("#resume").click();
         await until(async () => (await steps(page)) > 150, "it goes on from where it was");
         await until(async () => (await accuracy(page)) > 80, "it knows what it knew");
+        await until(async () => /1 drawings/.test(await page.locator(".teach").innerText()), "what was taught is there");
         await page.reload();
         await page.locator("#discard").click();
+        assert.equal(await page.locator("#kept").count(), 0);
+        await page.reload();
+        await page.locator("#leaderboard").waitFor();
+        await until(async () => (await steps(page)) > 0, "another race trains");
         assert.equal(await page.locator("#kept").count(), 0);
     }));
 

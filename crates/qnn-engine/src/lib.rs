@@ -116,8 +116,8 @@ impl Engine {
             Some(Request::ListKernels) => post(&FromEngine::Kernels {
                 names: kernel_names().into_iter().map(str::to_owned).collect(),
             }),
-            Some(Request::Measure(subject, milliseconds)) => {
-                post(&self.measure(subject, milliseconds))
+            Some(Request::Measure(subject, milliseconds, again)) => {
+                post(&self.measure(subject, milliseconds, again));
             }
             Some(Request::PrepareGpu) => spawn_local(self.clone().prepare_gpu()),
             Some(Request::CompareGpu) => self.clone().compare_gpu(),
@@ -157,26 +157,31 @@ impl Engine {
         });
     }
 
-    /// Times a subject. All are kept ready, for those who time several in turn.
-    fn measure(&self, subject: Subject, milliseconds: f64) -> FromEngine {
+    /// Times a subject. Those that are to be timed `again` are kept ready.
+    fn measure(&self, subject: Subject, milliseconds: f64, again: bool) -> FromEngine {
         let mut measured = self.measured.borrow_mut();
-        if !measured.iter().any(|(ready, _)| *ready == subject)
-            && let Ok(mut operation) = subject.prepare(Choice::default())
-        {
-            threads::team(|| operation.run());
-            measured.push((subject.clone(), operation));
-        }
-        let ready = measured.iter_mut().find(|(ready, _)| *ready == subject);
-        let Some((_, operation)) = ready else {
+        let known = measured.iter().position(|(ready, _)| *ready == subject);
+        let ready = match known {
+            Some(place) => Ok(measured.swap_remove(place).1),
+            None => subject.prepare(Choice::default()),
+        };
+        let Ok(mut operation) = ready else {
             return FromEngine::Measured {
                 milliseconds: None,
                 macs: 0.0,
             };
         };
-        FromEngine::Measured {
+        if known.is_none() {
+            threads::team(|| operation.run());
+        }
+        let answer = FromEngine::Measured {
             milliseconds: Some(threads::team(|| operation.time(&now, milliseconds))),
             macs: operation.macs,
+        };
+        if again {
+            measured.push((subject, operation));
         }
+        answer
     }
 
     fn flush(&self) {

@@ -83,7 +83,7 @@ fn own(images: OwnImages) -> Result<DataSet, DataError> {
     Ok(DataSet {
         name: images.name,
         classes,
-        train: TrainingData::Images(train),
+        train: TrainingData::own(train),
         test,
     })
 }

@@ -39,7 +39,7 @@ const LEAD_ON_GPU: u32 = 20;
 /// What a session cannot do by itself.
 pub enum Request {
     Load(DataSource),
-    Measure(Subject, f64),
+    Measure(Subject, f64, bool),
     ListKernels,
     /// Opens the GPU where there is none, and lets its tiles race where they have not.
     PrepareGpu,
@@ -210,8 +210,9 @@ impl Session {
             ToEngine::Measure {
                 subject,
                 milliseconds,
+                again,
             } => {
-                return Some(Request::Measure(subject, milliseconds));
+                return Some(Request::Measure(subject, milliseconds, again));
             }
         }
         None

@@ -3,14 +3,14 @@
 //! several times over. What files mean is `qnn_core::data`.
 
 use js_sys::Function;
-use qnn_core::data::import::{self, ImportNote, NamedFile, Opened};
+use qnn_core::data::import::{self, ImportError, ImportNote, NamedFile, Opened};
 use qnn_core::data::{DataSet, Images, TrainingData, Unpacker, data_set_from_files};
 use qnn_protocol::{ClassPreview, FromImporter, ImageSet, OwnImages, Preview};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 use wasm_bindgen::prelude::*;
 
-/// Examples of each class in a preview, at most, and of all classes together.
+/// Examples of each class in a preview, at most, and of all classes together, where each has one.
 const EXAMPLES: usize = 8;
 const ALL_EXAMPLES: usize = 80;
 /// Milliseconds between two words of how far it is.
@@ -23,6 +23,36 @@ struct Offered {
     bytes: ByteBuf,
 }
 
+/// Sees to it that the page hears why this program gave up.
+#[wasm_bindgen(start)]
+pub fn start() {
+    std::panic::set_hook(Box::new(|panic| {
+        report_error(&js_sys::Error::new(&panic.to_string()));
+    }));
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// Tells the page of an error as if it had been thrown and not caught.
+    #[wasm_bindgen(js_name = reportError)]
+    fn report_error(error: &js_sys::Error);
+}
+
+/// Why files of so many bytes in all are not even to be opened, as a [`FromImporter`]; `undefined` where they are.
+#[wasm_bindgen]
+pub fn refusal(bytes: f64) -> Result<JsValue, JsValue> {
+    if bytes <= import::MAX_UNPACKED_BYTES as f64 {
+        return Ok(JsValue::UNDEFINED);
+    }
+    let limit = import::MAX_UNPACKED_BYTES;
+    let message = ImportError::ManyBytes { limit }.to_string();
+    told(&FromImporter::Refused { message })
+}
+
+fn told(message: &FromImporter) -> Result<JsValue, JsValue> {
+    Ok(message.serialize(&serde_wasm_bindgen::Serializer::new())?)
+}
+
 /// Reads files, an array of `{ path, bytes }`, and calls `progress` with the share that is done now and then. Gives a
 /// [`FromImporter`], `Read` or `Refused`.
 #[wasm_bindgen]
@@ -32,10 +62,10 @@ pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
         path: file.path,
         bytes: file.bytes.into_vec(),
     });
-    let mut told = now();
+    let mut spoke = now();
     let answer = import(files.collect(), |fraction| {
-        if now() - told > PATIENCE {
-            told = now();
+        if now() - spoke > PATIENCE {
+            spoke = now();
             // Whether the page hears it makes no difference to the work.
             let _ = progress.call1(&JsValue::NULL, &fraction.into());
         }
@@ -44,7 +74,7 @@ pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
         Ok((preview, images)) => FromImporter::Read { preview, images },
         Err(message) => FromImporter::Refused { message },
     };
-    Ok(answer.serialize(&serde_wasm_bindgen::Serializer::new())?)
+    told(&answer)
 }
 
 /// Milliseconds by the worker's clock.
@@ -57,25 +87,25 @@ fn import(
     files: Vec<NamedFile>,
     mut progress: impl FnMut(f32),
 ) -> Result<(Preview, OwnImages), String> {
-    let told = |error: &dyn ToString| error.to_string();
-    let (data, notes) = match import::open(files).map_err(|error| told(&error))? {
+    let said = |error: &dyn ToString| error.to_string();
+    let (data, notes) = match import::open(files).map_err(|error| said(&error))? {
         Opened::Idx(files) => {
             let count = files.len() as f32;
             let mut unpacked = Vec::new();
             for (place, file) in files.into_iter().enumerate() {
                 let mut unpacker = Unpacker::new(&file.path, file.bytes);
                 unpacked.push(loop {
-                    if let Some(file) = unpacker.advance().map_err(|error| told(&error))? {
+                    if let Some(file) = unpacker.advance().map_err(|error| said(&error))? {
                         break file;
                     }
                     progress((place as f32 + unpacker.fraction()) / count);
                 });
             }
-            let data = data_set_from_files(unpacked, None).map_err(|error| told(&error))?;
+            let data = data_set_from_files(unpacked, None).map_err(|error| said(&error))?;
             (data, Vec::new())
         }
         Opened::Other(mut importer) => loop {
-            if let Some(imported) = importer.advance().map_err(|error| told(&error))? {
+            if let Some(imported) = importer.advance().map_err(|error| said(&error))? {
                 let data = DataSet {
                     name: "your files".into(),
                     classes: imported.classes,
@@ -116,7 +146,7 @@ fn preview(
     test: &Images,
     notes: &[ImportNote],
 ) -> Preview {
-    let each = EXAMPLES.min(ALL_EXAMPLES.div_ceil(classes.len()));
+    let each = (ALL_EXAMPLES / classes.len()).clamp(1, EXAMPLES);
     let class = |(label, name): (usize, &String)| {
         let of_class = |images: &Images| {
             let labels = images.labels.iter();

@@ -2,7 +2,7 @@
 //! Each travels by structured clone: `"Train"`, or `{ Look: { network: 0, view: "Digits" } }`; bytes travel as `Uint8Array`.
 
 pub use qnn_core::cost;
-pub use qnn_core::data::{Drawing, PROCEDURAL_EPOCH, Point, Stroke};
+pub use qnn_core::data::{Drawing, Point, Stroke};
 pub use qnn_core::kernels::{Choice, Method};
 pub use qnn_core::layers::ProductKind;
 pub use qnn_core::link;
@@ -79,8 +79,13 @@ pub enum ToEngine {
     CancelComparison,
     /// Asks for the names of all kernels; answered by `Kernels`.
     ListKernels,
-    /// Times something once more, for `milliseconds` or more; answered by `Measured`.
-    Measure { subject: Subject, milliseconds: f64 },
+    /// Times something once more, for `milliseconds` or more; answered by `Measured`. What is to be timed again is kept ready.
+    Measure {
+        subject: Subject,
+        milliseconds: f64,
+        #[serde(default)]
+        again: bool,
+    },
 }
 
 /// What there is to see of a network.

@@ -7,8 +7,7 @@ use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::{Interval, Timeout};
 use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
 use qnn_protocol::{
-    DataSummary, Drawing, FromEngine, Method, NetworkId, PROCEDURAL_EPOCH, TestDigit, ToEngine,
-    UnitBits, View,
+    DataSummary, Drawing, FromEngine, Method, NetworkId, TestDigit, ToEngine, UnitBits, View,
 };
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
@@ -89,6 +88,9 @@ pub enum Message {
     Type(Field, String),
     Commit,
     ChooseData(DataOption),
+    /// Files are dropped: what is in their folders is being looked up.
+    Drop,
+    Dropped(Vec<Offered>),
     /// Reads files of the visitor, and shows what is in them.
     ReadFiles(Vec<Offered>),
     Imported(Import),
@@ -398,7 +400,12 @@ impl Component for App {
             Message::Resume => self.resume(),
             Message::Discard => {
                 self.kept = None;
-                self.kept_at = 0.0;
+                let dispatch = self.dispatch.clone();
+                spawn_local(async move {
+                    if let Err(error) = kept::forget().await {
+                        dispatch.emit(Message::CannotKeep(error));
+                    }
+                });
             }
             Message::CannotKeep(error) => {
                 self.may_keep = false;
@@ -428,9 +435,15 @@ impl Component for App {
             Message::ChooseData(DataOption::Mnist) => self.use_data(Source::Mnist),
             Message::ChooseData(DataOption::Drawings) => self.use_data(Source::Drawings),
             Message::ChooseData(DataOption::Files) => return false,
-            Message::ReadFiles(files) => {
-                self.read_files(files);
+            Message::Drop => {
+                self.dragging = false;
+                self.importer = None;
+                self.import = Some(Import::Reading(0.0));
             }
+            // It may have been cancelled.
+            Message::Dropped(files) if self.import.is_some() => self.read_files(files),
+            Message::Dropped(_) => return false,
+            Message::ReadFiles(files) => self.read_files(files),
             // What comes after it was cancelled is of no use.
             Message::Imported(_) if self.importer.is_none() => return false,
             Message::Imported(import) => {
@@ -490,7 +503,7 @@ impl Component for App {
                 self.tell(&ToEngine::ForceKernel { method });
             }
             Message::MeasureRoofline => {
-                if !self.roofline.is_measuring {
+                if !self.roofline.is_measuring && self.threads.is_some() {
                     let first = self.roofline.begin();
                     self.tell(&first);
                 }
@@ -537,7 +550,7 @@ impl Component for App {
 }
 
 impl App {
-    /// Shows the next part of the page once the browser has shown the last one.
+    /// Shows the next part of the page after whatever else waits to be done.
     fn show_more(&self) {
         if self.shown < PARTS {
             let dispatch = self.dispatch.clone();
@@ -553,9 +566,6 @@ impl App {
             report: self.gpu.report.take(),
             ..Gpu::default()
         };
-        if self.roofline.is_measuring {
-            self.roofline = Roofline::default();
-        }
         self.training |= std::mem::take(&mut self.resumes);
         self.fruitless_starts += 1;
         // The old worker ends before the new one begins.
@@ -575,6 +585,9 @@ impl App {
     }
 
     fn engine_died(&mut self, reason: &str) {
+        if self.roofline.is_measuring {
+            self.roofline = Roofline::default();
+        }
         if self.fruitless_starts < MOST_FRUITLESS_STARTS {
             let kept = self.race.all().iter().any(|one| one.checkpoint.is_some());
             self.alert = Some(if kept {
@@ -662,11 +675,7 @@ impl App {
                     self.mistakes = None;
                     self.revision += 1;
                 }
-                let before = self.data.replace(data).map(|data| epoch_images(&data));
-                let now = self.data.as_ref().map(epoch_images);
-                if let (Some(before), Some(now)) = (before, now) {
-                    self.keep_decay(before, now);
-                }
+                self.data = Some(data);
             }
             FromEngine::DataProgress { what, fraction } => {
                 self.loading = Some((translated(&what), fraction));
@@ -858,8 +867,9 @@ impl App {
                 }
             }
             FromEngine::Measured { milliseconds, macs } => {
-                if let Some(next) = self.roofline.take(milliseconds, macs) {
-                    self.tell(&next);
+                match self.roofline.take(milliseconds, macs) {
+                    Some(next) => self.tell(&next),
+                    None => self.announcement = text!("roofline.done"),
                 }
             }
             // Checkpoints come apart from the messages.
@@ -977,7 +987,7 @@ impl App {
             return;
         }
         self.kept_at = now;
-        let kept = Kept::of(&self.race, &self.address(), now);
+        let kept = Kept::of(&self.race, &self.address(), &self.drawings, now);
         let dispatch = self.dispatch.clone();
         spawn_local(async move {
             if let Err(error) = kept.save().await {
@@ -991,7 +1001,9 @@ impl App {
         let Some(kept) = self.kept.take() else {
             return;
         };
-        let (address, race) = kept.into_race();
+        let (address, race, drawings) = kept.into_race();
+        // What was taught in the meantime stays.
+        self.drawings.splice(0..0, drawings);
         self.replace_race(race);
         if address.data == Some(DataOption::Mnist) {
             self.source_to_come = Some(Source::Mnist);
@@ -1131,28 +1143,6 @@ impl App {
         self.tell(&ToEngine::UseDrawings { drawings });
     }
 
-    /// Lets the learning rates go on decaying after as many images, where an epoch has another number of them: with few images
-    /// they would be gone within seconds, and nothing learned.
-    fn keep_decay(&mut self, before: u64, now: u64) {
-        let mut changed = Vec::new();
-        for one in self.race.all_mut() {
-            let mut spec = one.spec().clone();
-            let images = u64::from(spec.decay_epochs) * before;
-            let epochs = ((images + now / 2) / now).clamp(1, u32::MAX.into()) as u32;
-            if epochs != spec.decay_epochs {
-                spec.decay_epochs = epochs;
-                one.form.show(spec.clone());
-                one.form.commit();
-                let network = one.id;
-                changed.push((epochs, ToEngine::Configure { network, spec }));
-            }
-        }
-        for (epochs, configure) in changed {
-            self.tell(&configure);
-            self.say(text!("data.decay", epochs = epochs));
-        }
-    }
-
     fn use_data(&mut self, source: Source) {
         self.source_to_come = Some(source);
         self.tell_source();
@@ -1172,6 +1162,7 @@ impl App {
 
     fn read_files(&mut self, files: Vec<Offered>) {
         if files.is_empty() {
+            self.import = Some(Import::Refused(text!("own.empty")));
             return;
         }
         let report = self.dispatch.reform(Message::Imported);
@@ -1217,13 +1208,6 @@ impl App {
     }
 }
 
-/// Images of an epoch.
-fn epoch_images(data: &DataSummary) -> u64 {
-    data.train_images
-        .map_or(PROCEDURAL_EPOCH as u64, u64::from)
-        .max(1)
-}
-
 fn strip(width: u32, height: u32, digits: Vec<TestDigit>) -> Rc<Strip> {
     Rc::new(Strip {
         width,
@@ -1258,11 +1242,11 @@ fn drag_listeners(dispatch: &Callback<Message>) -> Vec<EventListener> {
         }),
         listen("drop", |event, dispatch| {
             let dropped = event.data_transfer().as_ref().map(files::dropped);
-            dispatch.emit(Message::Drag(false));
+            dispatch.emit(Message::Drop);
             let dispatch = dispatch.clone();
             spawn_local(async move {
                 let files = files::within(dropped.unwrap_or_default()).await;
-                dispatch.emit(Message::ReadFiles(files));
+                dispatch.emit(Message::Dropped(files));
             });
         }),
     ]

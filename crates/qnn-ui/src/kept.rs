@@ -2,6 +2,7 @@
 //! `keep`'s.
 
 use js_sys::{Date, JSON, JsString, Object, Reflect, Uint8Array};
+use qnn_protocol::Drawing;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 use yew::AttrValue;
@@ -30,10 +31,13 @@ struct Known {
     /// Of each network, with the steps it had trained.
     histories: Vec<History>,
     steps: Vec<u32>,
+    /// What the visitor had taught.
+    #[serde(default)]
+    drawings: Vec<Drawing>,
 }
 
 impl Kept {
-    pub fn of(race: &Race, address: &Address, at: f64) -> Kept {
+    pub fn of(race: &Race, address: &Address, drawings: &[Drawing], at: f64) -> Kept {
         let all = || race.all().iter();
         Kept {
             known: Known {
@@ -41,6 +45,7 @@ impl Kept {
                 at,
                 histories: all().map(|one| one.history.borrow().clone()).collect(),
                 steps: all().map(|one| one.run.step).collect(),
+                drawings: drawings.to_vec(),
             },
             checkpoints: all().map(|one| one.checkpoint.clone()).collect(),
         }
@@ -86,8 +91,8 @@ impl Kept {
         names.join(", ")
     }
 
-    /// The race itself, with its address.
-    pub fn into_race(self) -> (Address, Race) {
+    /// The race itself, with its address and what the visitor had taught.
+    pub fn into_race(self) -> (Address, Race, Vec<Drawing>) {
         let address = Address::read(&self.known.address).unwrap_or_default();
         let mut race = Race::of_address(&address);
         let known = self.known.histories.into_iter().zip(self.known.steps);
@@ -99,7 +104,7 @@ impl Kept {
                 one.checkpoint = checkpoint;
             }
         }
-        (address, race)
+        (address, race, self.known.drawings)
     }
 }
 
@@ -121,6 +126,11 @@ async fn try_find() -> Result<Option<Kept>, JsValue> {
     }
     let is_there = checkpoints.iter().any(Option::is_some);
     Ok(is_there.then_some(Kept { known, checkpoints }))
+}
+
+/// Forgets it, so that no later visit is offered it.
+pub async fn forget() -> Result<(), AttrValue> {
+    keep::forget(RACE).await.map_err(said)
 }
 
 fn checkpoint_name(place: usize) -> String {

@@ -8,7 +8,7 @@ use web_sys::Storage;
 use yew::AttrValue;
 
 /// Languages: their tag, and their name in themselves.
-pub const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("zh-CN", "简体中文")];
+pub const LANGUAGES: [(&str, &str); 2] = include!("../locales/languages.rs");
 
 /// Where the choice is kept.
 const KEY: &str = "language";
@@ -319,7 +319,7 @@ mod tests {
         );
         assert_eq!(
             translated(idx),
-            "a.gz 是 IDX 文件，而 b.csv 是文本文件：请只提供一种文件。"
+            "a.gz 是IDX 文件，而 b.csv 是文本文件：请只提供一种文件。"
         );
         assert_eq!(translated("Something new."), "Something new.");
         PRESENT.set(0);

@@ -38,8 +38,23 @@ mod test_strip;
 mod tiles;
 mod view;
 
+use gloo_render::request_animation_frame;
+use gloo_timers::callback::Timeout;
+
 fn main() {
     language::begin();
+    if gloo_utils::document().hidden() {
+        show(); // Nothing is painted in the background.
+    } else {
+        // The words that the page came with are painted first: on a slow machine the rest takes a while.
+        let painted = request_animation_frame(|_| {
+            Timeout::new(0, show).forget();
+        });
+        std::mem::forget(painted); // To drop it would cancel it.
+    }
+}
+
+fn show() {
     let mount = gloo_utils::document().get_element_by_id("app");
     match mount {
         Some(mount) => yew::Renderer::<app::App>::with_root(mount).render(),

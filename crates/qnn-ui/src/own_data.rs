@@ -32,7 +32,7 @@ pub enum Import {
 /// The worker that reads files. Dropping it ends the worker, and with it the reading.
 pub struct Importer {
     worker: Worker,
-    _listeners: [EventListener; 2],
+    _listeners: [EventListener; 3],
 }
 
 impl Importer {
@@ -59,15 +59,22 @@ impl Importer {
                 }
             })
         };
+        let on_message_error = {
+            let report = report.clone();
+            EventListener::new(&worker, "messageerror", move |_| {
+                let reason = text!("engine.damaged");
+                report.emit(Import::Refused(text!("own.failed", reason = reason)));
+            })
+        };
         let on_error = EventListener::new(&worker, "error", move |event| {
             let reason = event.dyn_ref::<ErrorEvent>().map(ErrorEvent::message);
             let reason = reason.filter(|message| !message.is_empty());
-            let reason = reason.unwrap_or_else(|| text!("engine.not_loaded").to_string());
+            let reason = reason.unwrap_or_else(|| text!("own.not_loaded").to_string());
             report.emit(Import::Refused(text!("own.failed", reason = reason)));
         });
         Ok(Importer {
             worker,
-            _listeners: [on_message, on_error],
+            _listeners: [on_message, on_message_error, on_error],
         })
     }
 }
@@ -185,7 +192,7 @@ fn shown(preview: &Preview) -> Html {
     let (width, height) = (preview.width, preview.height);
     html! {
         <>
-            <p id="own-about">
+            <p id="own-about" role="status">
                 { text!(
                     "own.about",
                     train = format::grouped(sum(|class| class.train)),

@@ -349,10 +349,16 @@ impl App {
     }
 
     fn threads_badge(&self) -> AttrValue {
+        if self.threads.is_some() && self.gpu.is_in_use {
+            return text!("machine.on_gpu");
+        }
+        self.about_threads()
+    }
+
+    fn about_threads(&self) -> AttrValue {
         let isolated = Reflect::get(&gloo_utils::window(), &"crossOriginIsolated".into())
             .is_ok_and(|isolated| isolated.is_truthy());
         match self.threads {
-            Some(_) if self.gpu.is_in_use => text!("machine.on_gpu"),
             None => text!("machine.starting"),
             Some(1) if !isolated => text!("machine.not_isolated"),
             Some(1) => text!("machine.one_thread"),
@@ -362,11 +368,13 @@ impl App {
 
     /// What this machine and its browser have that makes the playground fast, or why they have not.
     fn machine(&self) -> Html {
+        let is_known = self.kernels.is_some();
         let is_relaxed = self.kernels.as_ref().is_some_and(|kernels| {
             let mut speeds = kernels.tuning.speeds.iter();
             speeds.any(|speed| speed.method == Method::MultiplyBytes)
         });
         let simd = match (self.threads, is_relaxed) {
+            _ if !is_known => text!("machine.starting"),
             (_, true) => text!("machine.simd_relaxed"),
             (Some(2..), false) => text!("machine.simd_plain"),
             _ => text!("machine.simd_single"),
@@ -374,7 +382,7 @@ impl App {
         html! {
             <dl id="machine" class="machine">
                 <dt>{ text!("machine.processor") }</dt>
-                <dd>{ self.threads_badge() }</dd>
+                <dd>{ self.about_threads() }</dd>
                 <dt>{ "SIMD" }</dt>
                 <dd>{ simd }</dd>
                 <dt>{ "WebGPU" }</dt>

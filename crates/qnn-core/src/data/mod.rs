@@ -24,6 +24,10 @@ pub const MAX_CLASSES: usize = 64;
 /// What counts as an epoch of the endless procedural digits: as many as MNIST has.
 pub const PROCEDURAL_EPOCH: usize = 60_000;
 
+/// Images that an epoch has at least: fewer are gone through several times. Learning rates decay, and networks are tested, by
+/// epochs; with a few hundred images those would be over within seconds.
+pub const LEAST_EPOCH: usize = 6_000;
+
 /// Among so many images of other data there is one of a visitor's own drawings.
 pub const MIXED: usize = 8;
 
@@ -120,6 +124,8 @@ impl Images {
 #[derive(Clone, Debug)]
 pub enum TrainingData {
     Images(Images),
+    /// Few images, gone through so many times in an epoch.
+    Repeated(Images, usize),
     /// Endless: no image comes twice.
     Procedural(Box<ProceduralDigits>),
     /// Endless: variations of a visitor's drawings.
@@ -222,10 +228,18 @@ fn numbered(classes: usize) -> Vec<String> {
 }
 
 impl TrainingData {
+    /// Images of a visitor's own, at least one: in epochs of [`LEAST_EPOCH`] images or more.
+    pub fn own(images: Images) -> TrainingData {
+        match LEAST_EPOCH.div_ceil(images.len()) {
+            1 => TrainingData::Images(images),
+            passes => TrainingData::Repeated(images, passes),
+        }
+    }
+
     /// A visitor's drawings in it.
     pub fn drawings(&self) -> usize {
         match self {
-            TrainingData::Images(_) | TrainingData::Procedural(_) => 0,
+            TrainingData::Images(_) | TrainingData::Repeated(..) | TrainingData::Procedural(_) => 0,
             TrainingData::Drawings(drawings) | TrainingData::Mixed(_, drawings) => drawings.len(),
         }
     }
@@ -233,7 +247,7 @@ impl TrainingData {
     /// Images in it, but for the visitor's drawings; `None` where they are endless.
     pub fn images(&self) -> Option<usize> {
         match self {
-            TrainingData::Images(images) => Some(images.len()),
+            TrainingData::Images(images) | TrainingData::Repeated(images, _) => Some(images.len()),
             TrainingData::Procedural(_) | TrainingData::Drawings(_) => None,
             TrainingData::Mixed(data, _) => data.images(),
         }
@@ -243,6 +257,7 @@ impl TrainingData {
     pub fn epoch_length(&self) -> usize {
         match self {
             TrainingData::Images(images) => images.len(),
+            TrainingData::Repeated(images, passes) => images.len() * passes,
             TrainingData::Procedural(_) | TrainingData::Drawings(_) => PROCEDURAL_EPOCH,
             TrainingData::Mixed(data, _) => data.epoch_length(),
         }
@@ -251,7 +266,7 @@ impl TrainingData {
     /// Pixels of an image.
     pub fn image_size(&self) -> usize {
         match self {
-            TrainingData::Images(images) => images.image_size(),
+            TrainingData::Images(images) | TrainingData::Repeated(images, _) => images.image_size(),
             TrainingData::Procedural(_) => digits::SIDE * digits::SIDE,
             TrainingData::Drawings(_) => PAD_SIDE * PAD_SIDE,
             TrainingData::Mixed(data, _) => data.image_size(),
@@ -261,7 +276,7 @@ impl TrainingData {
     /// The pixels and labels at the `positions` of epoch `epoch`, whose images come in `order`.
     pub fn batch(&self, epoch: u32, order: &[u32], positions: Range<usize>) -> (Vec<u8>, Vec<u8>) {
         match self {
-            TrainingData::Images(images) => {
+            TrainingData::Images(images) | TrainingData::Repeated(images, _) => {
                 let size = images.image_size();
                 let mut pixels = Vec::with_capacity(positions.len() * size);
                 let mut labels = Vec::with_capacity(positions.len());
@@ -302,19 +317,24 @@ impl TrainingData {
 
     /// The order of the images in epoch `epoch`: shuffled anew by `seed`. Empty for endless data, which needs none.
     pub fn order(&self, seed: u32, epoch: u32) -> Vec<u32> {
-        let images = match self {
-            TrainingData::Images(images) => images,
+        let (images, passes) = match self {
+            TrainingData::Images(images) => (images, 1),
+            TrainingData::Repeated(images, passes) => (images, *passes),
             TrainingData::Mixed(data, _) => return data.order(seed, epoch),
             TrainingData::Procedural(_) | TrainingData::Drawings(_) => return Vec::new(),
         };
         let mut random = shuffle(seed, epoch);
-        let mut order: Vec<u32> = (0..images.len() as u32).collect();
-        for last in (1..order.len()).rev() {
-            // Multiply and shift picks from 0..=last with a bias below 2^-32 x last: of no account here.
-            let pick = (u64::from(random.next_u32()) * (last as u64 + 1)) >> 32;
-            order.swap(last, pick as usize);
+        let mut all = Vec::new();
+        for _ in 0..passes {
+            let mut order: Vec<u32> = (0..images.len() as u32).collect();
+            for last in (1..order.len()).rev() {
+                // Multiply and shift picks from 0..=last with a bias below 2^-32 x last: of no account here.
+                let pick = (u64::from(random.next_u32()) * (last as u64 + 1)) >> 32;
+                order.swap(last, pick as usize);
+            }
+            all.append(&mut order);
         }
-        order
+        all
     }
 }
 
@@ -336,6 +356,50 @@ fn varied(drawings: &Drawings, epoch: u32, places: &[usize]) -> (Vec<u8>, Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_images_of_a_visitor_are_gone_through_several_times_in_an_epoch() {
+        let images = |count: usize| Images {
+            width: 1,
+            height: 1,
+            pixels: vec![0; count],
+            labels: vec![0; count],
+        };
+        assert!(matches!(
+            TrainingData::own(images(LEAST_EPOCH)),
+            TrainingData::Images(_)
+        ));
+        let data = TrainingData::own(images(100));
+        assert_eq!(
+            (data.images(), data.epoch_length()),
+            (Some(100), LEAST_EPOCH)
+        );
+        let order = data.order(3, 5);
+        assert_eq!(order.len(), LEAST_EPOCH);
+        for pass in order.chunks(100) {
+            let mut pass = pass.to_vec();
+            pass.sort_unstable();
+            assert!(pass.into_iter().eq(0..100));
+        }
+        assert_ne!(order[..100], order[100..200]);
+        assert_eq!(
+            data.batch(5, &order, LEAST_EPOCH - 3..LEAST_EPOCH).1.len(),
+            3
+        );
+    }
+
+    #[test]
+    fn images_of_elsewhere_are_checked() {
+        let checked = |size, pixels, labels: &[u8], classes| {
+            Images::checked(size, vec![0; pixels], labels.to_vec(), classes).is_ok()
+        };
+        assert!(checked((2, 3), 12, &[0, 1], 2));
+        assert!(!checked((2, 3), 11, &[0, 1], 2));
+        assert!(!checked((2, 3), 12, &[0, 2], 2));
+        assert!(!checked((0, 3), 0, &[0, 1], 2));
+        assert!(!checked((MAX_IMAGE_SIZE, 2), 2 * MAX_IMAGE_SIZE, &[0], 2));
+        assert!(!checked((usize::MAX, 2), 2, &[0], 2));
+    }
 
     #[test]
     fn every_epoch_shows_every_image_once_in_another_order() {
