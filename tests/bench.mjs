@@ -135,6 +135,26 @@ async function starts(threads) {
     };
 }
 
+/** From navigation to a page that can be used, with its first step trained, where the page's thread is slowed so many times. */
+async function slowed(rate) {
+    const trained = [];
+    const blocked = [];
+    for (let run = 0; run < 5; run++) {
+        const page = await open(browser, server.url + BLANK, { serviceWorkers: "block" });
+        await (await page.context().newCDPSession(page)).send("Emulation.setCPUThrottlingRate", { rate });
+        await page.addInitScript(() => {
+            window.tasks = [];
+            new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+        });
+        await page.goto(server.url);
+        const first = () => performance.getEntriesByName("first-step")[0]?.startTime;
+        trained.push(await (await page.waitForFunction(first)).jsonValue());
+        blocked.push(Math.max(0, ...(await page.evaluate(() => window.tasks))));
+        await page.context().close();
+    }
+    return { rate, navigationToFirstStepMilliseconds: Math.round(median(trained)), longestTaskMilliseconds: Math.round(median(blocked)) };
+}
+
 /** Test accuracy on MNIST after epochs 5 and 8. */
 async function accuracy() {
     const messages = [{ Configure: { spec: SPEC } }, DATA, "Train"];
@@ -186,6 +206,7 @@ async function visits() {
     const report = {
         gzippedBytes: await sizes(),
         starts: [await starts(1), await starts(THREADS)],
+        slowed: [await slowed(1), await slowed(4)],
         trainingData: mnist ? "MNIST" : "procedural digits",
         training: [],
         pauses: [await pauses(1), await pauses(THREADS)],

@@ -71,7 +71,10 @@ pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
         }
     });
     let answer = match answer {
-        Ok((preview, images)) => FromImporter::Read { preview, images },
+        Ok((preview, images)) => FromImporter::Read {
+            preview,
+            images: images.into(),
+        },
         Err(message) => FromImporter::Refused { message },
     };
     told(&answer)

@@ -146,7 +146,10 @@ pub enum FromImporter {
     /// How much is done, 0 to 1.
     Progress { fraction: f32 },
     /// All of it: what it is, and the images themselves.
-    Read { preview: Preview, images: OwnImages },
+    Read {
+        preview: Preview,
+        images: Box<OwnImages>,
+    },
     /// They cannot be used: why not, in a sentence for the visitor.
     Refused { message: String },
     /// The browser could not read this file.

@@ -47,7 +47,8 @@ pub fn Answers(properties: &AnswersProperties) -> Html {
     let answer = chosen.and_then(|one| one.answer.as_ref());
     let name = |class: u8| classes.get(usize::from(class)).cloned().unwrap_or_default();
     html! {
-        <div class="answer">
+        // Classes of a visitor's own have longer names than digits.
+        <div class={classes!("answer", classes.iter().any(|name| name.chars().count() > 2).then_some("words"))}>
             <div class="says">
                 <output id="answer" for="pad" aria-live="off" aria-label={text!("pad.answer")}>
                     { answer.map_or_else(|| "?".into(), |answer| name(answer.answer)) }
