@@ -46,7 +46,7 @@ const MOST_FRUITLESS_STARTS: u32 = 3;
 /// An engine that trains and has said nothing for so long hangs.
 const MILLISECONDS_OF_SILENCE: f64 = 30_000.0;
 /// The race is kept no more often than this.
-const MILLISECONDS_BETWEEN_KEEPING: f64 = 8_000.0;
+const MILLISECONDS_BETWEEN_KEEPING: f64 = 4_000.0;
 /// Test accuracies are read out no more often than this.
 const MILLISECONDS_BETWEEN_ANNOUNCEMENTS: f64 = 10_000.0;
 
@@ -983,7 +983,9 @@ impl App {
     fn keep(&mut self) {
         let now = js_sys::Date::now();
         let is_due = now - self.kept_at >= MILLISECONDS_BETWEEN_KEEPING;
-        if !self.may_keep || self.kept.is_some() || !is_due {
+        // Without its images, which are not kept, a race on the visitor's own could not go on.
+        let is_own = matches!(self.source, Source::Own(_));
+        if !self.may_keep || self.kept.is_some() || !is_due || is_own {
             return;
         }
         self.kept_at = now;

@@ -199,6 +199,7 @@ pub fn Lessons(properties: &LessonsProperties) -> Html {
                 <button
                     id="lesson-set"
                     type="button"
+                    class="primary"
                     onclick={dispatch.reform(move |_: MouseEvent| Message::SetLesson(lesson))}
                 >
                     { text!("lessons.set") }

@@ -224,7 +224,7 @@ impl Scale {
         let most = roofline.points().map(|(_, intensity, ..)| intensity);
         let most = most.fold(16.0, f64::max);
         Scale {
-            least: (0.125, 10_f64.powf(low.log10().floor())),
+            least: (0.125, 10_f64.powf((low * 0.7).log10().floor())),
             most: (
                 2_f64.powf(most.log2().ceil()),
                 10_f64.powf((high * 1.2).log10().ceil()),

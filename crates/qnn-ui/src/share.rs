@@ -19,6 +19,8 @@ pub enum File {
 #[derive(Properties, PartialEq)]
 pub struct ShareProperties {
     pub link: AttrValue,
+    /// Whether the race trains on images of the visitor, which no link can carry.
+    pub has_own_images: bool,
     /// The name of the chosen network, where there is a checkpoint to take.
     pub network: Option<AttrValue>,
     pub dispatch: Callback<Message>,
@@ -28,6 +30,7 @@ pub struct ShareProperties {
 pub fn Share(properties: &ShareProperties) -> Html {
     let ShareProperties {
         link,
+        has_own_images,
         network,
         dispatch,
     } = properties;
@@ -58,12 +61,15 @@ pub fn Share(properties: &ShareProperties) -> Html {
             <h2 id="share-heading">{ text!("share.heading") }</h2>
             <div class="field">
                 <label for="link">{ text!("share.link") }</label>
-                <div class="beside">
+                <div class="linked">
                     <input id="link" type="text" readonly=true value={link.clone()} onfocus={on_focus} />
                     <button id="copy" type="button" onclick={on_copy}>{ text!("share.copy") }</button>
                 </div>
                 <p class="hint" role="status">
                     { if *copied { text!("share.copied") } else { text!("share.about") } }
+                    if *has_own_images {
+                        { " " }{ text!("share.own") }
+                    }
                 </p>
             </div>
             <div class="files" role="group" aria-label={text!("share.files")}>

@@ -8,7 +8,7 @@ use crate::answers::{Answered, Answers};
 use crate::app::{App, Message};
 use crate::bits::Bits;
 use crate::chart::{Across, Chart};
-use crate::controls::{BitSlider, Choice, DataChoice, RunControls, Settings};
+use crate::controls::{BitSlider, Choice, DataChoice, DataOption, RunControls, Settings};
 use crate::costs::{Costs, Priced};
 use crate::draw_pad::DrawPad;
 use crate::figures::{Figures, WeightSize};
@@ -49,6 +49,7 @@ impl App {
                 if self.shares {
                     <Share
                         link={self.link()}
+                        has_own_images={self.wanted_source().option() == DataOption::Files}
                         network={chosen.checkpoint.is_some().then(|| chosen.name())}
                         dispatch={dispatch.clone()}
                     />

@@ -101,12 +101,7 @@ impl Plot<'_> {
             start: loss_bottom,
             end: loss_top,
         };
-        self.draw_pane(
-            &text!("chart.loss"),
-            &loss,
-            |value| format!("{}", value as f32),
-            pen,
-        )?;
+        self.draw_pane(&text!("chart.loss"), &loss, loss_label, pen)?;
         for line in lines {
             let pane = (&across, &accuracy);
             self.draw_trace(
@@ -396,6 +391,15 @@ fn highest_loss(lines: &[Line]) -> f64 {
         1.25 * f64::from(highest)
     } else {
         1.0
+    }
+}
+
+/// A loss beside its axis, where there is room for some six letters.
+fn loss_label(loss: f64) -> String {
+    if loss == 0.0 || loss >= 0.001 {
+        format!("{}", loss as f32)
+    } else {
+        format!("{:e}", loss as f32)
     }
 }
 
