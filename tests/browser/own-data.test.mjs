@@ -131,6 +131,33 @@ test("pictures in a ZIP file are shown, used and learned, and every part of the 
         assert.match(await page.locator("#panel").innerText(), /standing/);
     }));
 
+test("a race on own images survives a reload, with the images", () =>
+    visit(
+        async (page) => {
+            await choose(page, file("bars.zip", zip(PICTURES)));
+            await page.locator("#use-import").click();
+            await until(async () => (await accuracy(page)) > 90 && (await text(page, "data-about")).startsWith("108 "), "it learns");
+            const kept = () =>
+                page.evaluate(async () => {
+                    for (const name of await caches.keys()) {
+                        const race = name.startsWith("qnn-kept") && (await (await caches.open(name)).keys()).find(({ url }) => url.endsWith("/kept/race"));
+                        if (race && (await (await (await caches.open(name)).match(race)).json()).is_own) return true;
+                    }
+                    return false;
+                });
+            await until(kept, "it is kept");
+            await page.reload();
+            await page.locator("#resume").click();
+            await until(async () => (await text(page, "data-about")).startsWith("108 "), "the images are in use");
+            await until(async () => (await accuracy(page)) > 90, "it knows what it knew");
+            assert.equal(await text(page, "alert"), "");
+            await page.locator("#tab-mistakes").click();
+            await until(async () => /standing/.test(await page.locator("#panel").innerText()), "the classes are there");
+        },
+        // A link would be what the visitor came for.
+        { path: "" },
+    ));
+
 test("a folder is read with the folders in it", async () => {
     const folder = await mkdtemp(join(tmpdir(), "bars-"));
     try {

@@ -665,6 +665,7 @@ impl App {
                 if let Some(source) = self.source_to_come.take() {
                     self.source = source;
                     self.alert = None;
+                    self.keep_images();
                 }
                 if self.data.as_ref().is_some_and(|before| *before != data) {
                     for one in self.race.all_mut() {
@@ -983,13 +984,15 @@ impl App {
     fn keep(&mut self) {
         let now = js_sys::Date::now();
         let is_due = now - self.kept_at >= MILLISECONDS_BETWEEN_KEEPING;
-        // Without its images, which are not kept, a race on the visitor's own could not go on.
-        let is_own = matches!(self.source, Source::Own(_));
-        if !self.may_keep || self.kept.is_some() || !is_due || is_own {
+        if !self.may_keep || self.kept.is_some() || !is_due {
             return;
         }
         self.kept_at = now;
-        let kept = Kept::of(&self.race, &self.address(), &self.drawings, now);
+        let images = match &self.source {
+            Source::Own(images) => Some(images.clone()),
+            _ => None,
+        };
+        let kept = Kept::of(&self.race, &self.address(), &self.drawings, images, now);
         let dispatch = self.dispatch.clone();
         spawn_local(async move {
             if let Err(error) = kept.save().await {
@@ -998,11 +1001,26 @@ impl App {
         });
     }
 
+    /// Keeps the visitor's own images, where they are in use, for the races on them that are kept.
+    fn keep_images(&self) {
+        if let Source::Own(images) = &self.source
+            && self.may_keep
+        {
+            let (images, dispatch) = (images.clone(), self.dispatch.clone());
+            spawn_local(async move {
+                if let Err(error) = kept::save_images(images).await {
+                    dispatch.emit(Message::CannotKeep(error));
+                }
+            });
+        }
+    }
+
     /// Goes on with the race of an earlier visit.
     fn resume(&mut self) {
         let Some(kept) = self.kept.take() else {
             return;
         };
+        let images = kept.images();
         let (address, race, drawings) = kept.into_race();
         // What was taught in the meantime stays.
         self.drawings.splice(0..0, drawings);
@@ -1011,7 +1029,14 @@ impl App {
             self.source_to_come = Some(Source::Mnist);
         }
         self.chosen_changed();
-        self.instruct();
+        if let Some(images) = images {
+            // An engine with other data would not take networks for these images.
+            self.source_to_come = Some(Source::Own(images));
+            self.fruitless_starts = 0;
+            self.start_engine();
+        } else {
+            self.instruct();
+        }
     }
 
     /// Another race in place of this one, which the engine is to forget.

@@ -1,7 +1,7 @@
 //! A race as it is kept between two visits: its address, what was measured, and each network's checkpoint. Where it is kept is
 //! `keep`'s.
 
-use js_sys::{Date, JSON, JsString, Object, Reflect, Uint8Array};
+use js_sys::{Array, Date, JSON, JsString, Object, Reflect, Uint8Array};
 use qnn_protocol::Drawing;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
@@ -16,9 +16,20 @@ use crate::race::{Race, name};
 /// The name of what is known of the race; the checkpoints have names of their own.
 const RACE: &str = "race";
 
+/// What is known of a visitor's own images; and their parts, of which each is kept by itself.
+const IMAGES: &str = "images";
+const PARTS: [(&str, &str); 4] = [
+    ("train", "pixels"),
+    ("train", "labels"),
+    ("test", "pixels"),
+    ("test", "labels"),
+];
+
 /// A race that is kept.
 pub struct Kept {
     known: Known,
+    /// The visitor's own images, where it trained on them: `qnn_protocol::OwnImages`.
+    images: Option<JsValue>,
     /// Of each network, where there is one.
     checkpoints: Vec<Option<Checkpoint>>,
 }
@@ -34,10 +45,19 @@ struct Known {
     /// What the visitor had taught.
     #[serde(default)]
     drawings: Vec<Drawing>,
+    /// Whether it trained on the visitor's own images.
+    #[serde(default)]
+    is_own: bool,
 }
 
 impl Kept {
-    pub fn of(race: &Race, address: &Address, drawings: &[Drawing], at: f64) -> Kept {
+    pub fn of(
+        race: &Race,
+        address: &Address,
+        drawings: &[Drawing],
+        images: Option<JsValue>,
+        at: f64,
+    ) -> Kept {
         let all = || race.all().iter();
         Kept {
             known: Known {
@@ -46,7 +66,9 @@ impl Kept {
                 histories: all().map(|one| one.history.borrow().clone()).collect(),
                 steps: all().map(|one| one.run.step).collect(),
                 drawings: drawings.to_vec(),
+                is_own: images.is_some(),
             },
+            images,
             checkpoints: all().map(|one| one.checkpoint.clone()).collect(),
         }
     }
@@ -91,6 +113,11 @@ impl Kept {
         names.join(", ")
     }
 
+    /// The visitor's own images, where it trained on them.
+    pub fn images(&self) -> Option<JsValue> {
+        self.images.clone()
+    }
+
     /// The race itself, with its address and what the visitor had taught.
     pub fn into_race(self) -> (Address, Race, Vec<Drawing>) {
         let address = Address::read(&self.known.address).unwrap_or_default();
@@ -124,8 +151,48 @@ async fn try_find() -> Result<Option<Kept>, JsValue> {
         let checkpoint = keep::load(&checkpoint_name(place)).await?;
         checkpoints.push(checkpoint.map(Checkpoint));
     }
-    let is_there = checkpoints.iter().any(Option::is_some);
-    Ok(is_there.then_some(Kept { known, checkpoints }))
+    let images = if known.is_own {
+        load_images().await?
+    } else {
+        None
+    };
+    let is_there = checkpoints.iter().any(Option::is_some) && images.is_some() == known.is_own;
+    Ok(is_there.then_some(Kept {
+        known,
+        images,
+        checkpoints,
+    }))
+}
+
+/// Keeps a visitor's own images, `qnn_protocol::OwnImages`, for the races on them.
+pub async fn save_images(images: JsValue) -> Result<(), AttrValue> {
+    try_save_images(&images).await.map_err(said)
+}
+
+async fn try_save_images(images: &JsValue) -> Result<(), JsValue> {
+    for (set, part) in PARTS {
+        let bytes = Reflect::get(&Reflect::get(images, &set.into())?, &part.into())?;
+        keep::save(&format!("{set}-{part}"), &bytes.dyn_into()?).await?;
+    }
+    // All but those parts.
+    let known = ["name", "classes", "train", "test", "width", "height"];
+    let known: Array = known.into_iter().map(JsValue::from).collect();
+    let text = String::from(JSON::stringify_with_replacer(images, &known)?);
+    keep::save(IMAGES, &Uint8Array::from(text.as_bytes())).await
+}
+
+async fn load_images() -> Result<Option<JsValue>, JsValue> {
+    let Some(bytes) = keep::load(IMAGES).await? else {
+        return Ok(None);
+    };
+    let images = JSON::parse(&String::from_utf8_lossy(&bytes.to_vec()))?;
+    for (set, part) in PARTS {
+        let Some(bytes) = keep::load(&format!("{set}-{part}")).await? else {
+            return Ok(None);
+        };
+        Reflect::set(&Reflect::get(&images, &set.into())?, &part.into(), &bytes)?;
+    }
+    Ok(Some(images))
 }
 
 /// Forgets it, so that no later visit is offered it.
