@@ -5,7 +5,7 @@ use js_sys::{Reflect, Uint8Array};
 use qnn_core::data::{
     DataError, DataSet, IdxFile, Images, MAX_CLASSES, TrainingData, Unpacker, data_set_from_files,
 };
-use qnn_protocol::{DataSource, FromEngine, ImageSet, OwnImages};
+use qnn_protocol::{DataSource, FromEngine, ImageSet, OwnImages, Pixels};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response};
@@ -38,7 +38,7 @@ pub async fn load(source: DataSource, overtaken: impl Fn() -> bool) -> Result<Da
         DataSource::Procedural | DataSource::Drawings => {
             Err(DataError("Digits that are drawn need no loading.".into()))
         }
-        DataSource::Own(images) => own(*images),
+        DataSource::Own(images) => own(*images, &stop).await,
         DataSource::Mnist => {
             let mut refusals = Vec::new();
             for place in MNIST_PLACES {
@@ -60,14 +60,14 @@ pub async fn load(source: DataSource, overtaken: impl Fn() -> bool) -> Result<Da
 }
 
 /// The images of a visitor's files.
-fn own(images: OwnImages) -> Result<DataSet, DataError> {
+async fn own(
+    images: OwnImages,
+    stop: &impl Fn() -> Option<DataError>,
+) -> Result<DataSet, DataError> {
     let classes = images.classes;
-    let checked = |set: ImageSet| {
-        let size = (set.width as usize, set.height as usize);
-        let (pixels, labels) = (set.pixels.into_vec(), set.labels.into_vec());
-        Images::checked(size, pixels, labels, classes.len())
-    };
-    let (train, test) = (checked(images.train)?, checked(images.test)?);
+    let (train, test) = (images.train, images.test);
+    let train = own_set(train, classes.len(), stop).await?;
+    let test = own_set(test, classes.len(), stop).await?;
     let is_whole = (2..=MAX_CLASSES).contains(&classes.len())
         && (train.width, train.height) == (test.width, test.height)
         && !train.is_empty()
@@ -86,6 +86,19 @@ fn own(images: OwnImages) -> Result<DataSet, DataError> {
         train: TrainingData::own(train),
         test,
     })
+}
+
+async fn own_set(
+    set: ImageSet,
+    classes: usize,
+    stop: &impl Fn() -> Option<DataError>,
+) -> Result<Images, DataError> {
+    let pixels = match set.pixels {
+        Pixels::Bytes(bytes) => bytes.into_vec(),
+        Pixels::Address(address) => fetch(&address, stop, |_| ()).await?,
+    };
+    let size = (set.width as usize, set.height as usize);
+    Images::checked(size, pixels, set.labels.into_vec(), classes)
 }
 
 async fn mnist_from(

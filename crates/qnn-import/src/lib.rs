@@ -5,14 +5,14 @@
 use js_sys::Function;
 use qnn_core::data::import::{self, ImportError, ImportNote, NamedFile, Opened};
 use qnn_core::data::{DataSet, Images, TrainingData, Unpacker, data_set_from_files};
-use qnn_protocol::{ClassPreview, FromImporter, ImageSet, OwnImages, Preview};
+use qnn_protocol::{ClassPreview, FromImporter, ImageSet, OwnImages, Pixels, Preview};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 use wasm_bindgen::prelude::*;
 
 /// Examples of each class in a preview, at most, and of all classes together, where each has one.
 const EXAMPLES: usize = 8;
-const ALL_EXAMPLES: usize = 80;
+const ALL_EXAMPLES: usize = 60;
 /// Milliseconds between two words of how far it is.
 const PATIENCE: f64 = 50.0;
 
@@ -137,7 +137,7 @@ fn set(images: Images) -> ImageSet {
     ImageSet {
         width: images.width as u32,
         height: images.height as u32,
-        pixels: ByteBuf::from(images.pixels),
+        pixels: Pixels::Bytes(ByteBuf::from(images.pixels)),
         labels: ByteBuf::from(images.labels),
     }
 }

@@ -135,9 +135,16 @@ pub struct ImageSet {
     pub width: u32,
     pub height: u32,
     /// `[images, height, width]`, 0 is paper, 255 is ink.
-    pub pixels: ByteBuf,
+    pub pixels: Pixels,
     /// `[images]`, each the place of a class.
     pub labels: ByteBuf,
+}
+
+/// Many bytes. The importer gives them as they are; the page, which only hands them on, as an address to fetch them from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Pixels {
+    Bytes(ByteBuf),
+    Address(String),
 }
 
 /// What the importer tells the page of a visitor's files.

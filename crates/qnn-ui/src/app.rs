@@ -453,8 +453,8 @@ impl Component for App {
                 self.import = Some(import);
             }
             Message::UseImport => {
-                if let Some(Import::Read(_, images)) = self.import.take() {
-                    self.use_data(Source::Own(images));
+                if let Some(Import::Read(_, own)) = self.import.take() {
+                    self.use_data(Source::Own(own));
                 }
             }
             Message::CancelImport => {
@@ -988,11 +988,11 @@ impl App {
             return;
         }
         self.kept_at = now;
-        let images = match &self.source {
-            Source::Own(images) => Some(images.clone()),
+        let own = match &self.source {
+            Source::Own(own) => Some(own.clone()),
             _ => None,
         };
-        let kept = Kept::of(&self.race, &self.address(), &self.drawings, images, now);
+        let kept = Kept::of(&self.race, &self.address(), &self.drawings, own, now);
         let dispatch = self.dispatch.clone();
         spawn_local(async move {
             if let Err(error) = kept.save().await {
@@ -1003,12 +1003,12 @@ impl App {
 
     /// Keeps the visitor's own images, where they are in use, for the races on them that are kept.
     fn keep_images(&self) {
-        if let Source::Own(images) = &self.source
+        if let Source::Own(own) = &self.source
             && self.may_keep
         {
-            let (images, dispatch) = (images.clone(), self.dispatch.clone());
+            let (own, dispatch) = (own.clone(), self.dispatch.clone());
             spawn_local(async move {
-                if let Err(error) = kept::save_images(images).await {
+                if let Err(error) = kept::save_images(&own).await {
                     dispatch.emit(Message::CannotKeep(error));
                 }
             });
@@ -1020,7 +1020,7 @@ impl App {
         let Some(kept) = self.kept.take() else {
             return;
         };
-        let images = kept.images();
+        let own = kept.own();
         let (address, race, drawings) = kept.into_race();
         // What was taught in the meantime stays.
         self.drawings.splice(0..0, drawings);
@@ -1029,9 +1029,9 @@ impl App {
             self.source_to_come = Some(Source::Mnist);
         }
         self.chosen_changed();
-        if let Some(images) = images {
+        if let Some(own) = own {
             // An engine with other data would not take networks for these images.
-            self.source_to_come = Some(Source::Own(images));
+            self.source_to_come = Some(Source::Own(own));
             self.fruitless_starts = 0;
             self.start_engine();
         } else {

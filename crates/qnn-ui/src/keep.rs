@@ -4,7 +4,7 @@
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Cache, Request, Response};
+use web_sys::{Blob, Cache, Request, Response};
 
 /// Hosts are shared: the page's own storage by its name.
 const STORE: &str = "qnn-kept";
@@ -22,14 +22,34 @@ pub async fn save(name: &str, bytes: &Uint8Array) -> Result<(), JsValue> {
     Ok(())
 }
 
+/// The same for bytes that are not in this program's memory, and never come there.
+pub async fn save_blob(name: &str, bytes: &Blob) -> Result<(), JsValue> {
+    let response = Response::new_with_opt_blob(Some(bytes))?;
+    JsFuture::from(store().await?.put_with_request(&request(name)?, &response)).await?;
+    Ok(())
+}
+
 /// What is kept by `name`.
 pub async fn load(name: &str) -> Result<Option<Uint8Array>, JsValue> {
-    let found = JsFuture::from(store().await?.match_with_request(&request(name)?)).await?;
-    let Ok(response) = found.dyn_into::<Response>() else {
+    let Some(response) = find(name).await? else {
         return Ok(None);
     };
     let buffer = JsFuture::from(response.array_buffer()?).await?;
     Ok(Some(Uint8Array::new(&buffer)))
+}
+
+/// The same, left outside of this program's memory.
+pub async fn load_blob(name: &str) -> Result<Option<Blob>, JsValue> {
+    let Some(response) = find(name).await? else {
+        return Ok(None);
+    };
+    let blob = JsFuture::from(response.blob()?).await?;
+    Ok(Some(blob.unchecked_into()))
+}
+
+async fn find(name: &str) -> Result<Option<Response>, JsValue> {
+    let found = JsFuture::from(store().await?.match_with_request(&request(name)?)).await?;
+    Ok(found.dyn_into().ok())
 }
 
 /// Forgets what is kept by `name`, if anything is.

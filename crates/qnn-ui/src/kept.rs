@@ -1,6 +1,8 @@
 //! A race as it is kept between two visits: its address, what was measured, and each network's checkpoint. Where it is kept is
 //! `keep`'s.
 
+use std::rc::Rc;
+
 use js_sys::{Array, Date, JSON, JsString, Object, Reflect, Uint8Array};
 use qnn_protocol::Drawing;
 use serde::{Deserialize, Serialize};
@@ -12,24 +14,19 @@ use crate::engine::Checkpoint;
 use crate::history::History;
 use crate::keep;
 use crate::race::{Race, name};
+use crate::source::{Own, SETS};
 
 /// The name of what is known of the race; the checkpoints have names of their own.
 const RACE: &str = "race";
 
-/// What is known of a visitor's own images; and their parts, of which each is kept by itself.
+/// The name of what is known of a visitor's own images; their pixels and labels have names of their own.
 const IMAGES: &str = "images";
-const PARTS: [(&str, &str); 4] = [
-    ("train", "pixels"),
-    ("train", "labels"),
-    ("test", "pixels"),
-    ("test", "labels"),
-];
 
 /// A race that is kept.
 pub struct Kept {
     known: Known,
-    /// The visitor's own images, where it trained on them: `qnn_protocol::OwnImages`.
-    images: Option<JsValue>,
+    /// The visitor's own images, where it trained on them.
+    own: Option<Rc<Own>>,
     /// Of each network, where there is one.
     checkpoints: Vec<Option<Checkpoint>>,
 }
@@ -55,7 +52,7 @@ impl Kept {
         race: &Race,
         address: &Address,
         drawings: &[Drawing],
-        images: Option<JsValue>,
+        own: Option<Rc<Own>>,
         at: f64,
     ) -> Kept {
         let all = || race.all().iter();
@@ -66,9 +63,9 @@ impl Kept {
                 histories: all().map(|one| one.history.borrow().clone()).collect(),
                 steps: all().map(|one| one.run.step).collect(),
                 drawings: drawings.to_vec(),
-                is_own: images.is_some(),
+                is_own: own.is_some(),
             },
-            images,
+            own,
             checkpoints: all().map(|one| one.checkpoint.clone()).collect(),
         }
     }
@@ -114,8 +111,8 @@ impl Kept {
     }
 
     /// The visitor's own images, where it trained on them.
-    pub fn images(&self) -> Option<JsValue> {
-        self.images.clone()
+    pub fn own(&self) -> Option<Rc<Own>> {
+        self.own.clone()
     }
 
     /// The race itself, with its address and what the visitor had taught.
@@ -151,48 +148,53 @@ async fn try_find() -> Result<Option<Kept>, JsValue> {
         let checkpoint = keep::load(&checkpoint_name(place)).await?;
         checkpoints.push(checkpoint.map(Checkpoint));
     }
-    let images = if known.is_own {
+    let own = if known.is_own {
         load_images().await?
     } else {
         None
     };
-    let is_there = checkpoints.iter().any(Option::is_some) && images.is_some() == known.is_own;
+    let is_there = checkpoints.iter().any(Option::is_some) && own.is_some() == known.is_own;
     Ok(is_there.then_some(Kept {
         known,
-        images,
+        own: own.map(Rc::new),
         checkpoints,
     }))
 }
 
-/// Keeps a visitor's own images, `qnn_protocol::OwnImages`, for the races on them.
-pub async fn save_images(images: JsValue) -> Result<(), AttrValue> {
-    try_save_images(&images).await.map_err(said)
+/// Keeps a visitor's own images for the races on them.
+pub async fn save_images(own: &Own) -> Result<(), AttrValue> {
+    try_save_images(&own.images).await.map_err(said)
 }
 
 async fn try_save_images(images: &JsValue) -> Result<(), JsValue> {
-    for (set, part) in PARTS {
-        let bytes = Reflect::get(&Reflect::get(images, &set.into())?, &part.into())?;
-        keep::save(&format!("{set}-{part}"), &bytes.dyn_into()?).await?;
+    for set in SETS {
+        let part = |name: &str| Reflect::get(&Reflect::get(images, &set.into())?, &name.into());
+        keep::save_blob(&format!("{set}-pixels"), &part("pixels")?.dyn_into()?).await?;
+        keep::save(&format!("{set}-labels"), &part("labels")?.dyn_into()?).await?;
     }
-    // All but those parts.
+    // All but those.
     let known = ["name", "classes", "train", "test", "width", "height"];
     let known: Array = known.into_iter().map(JsValue::from).collect();
     let text = String::from(JSON::stringify_with_replacer(images, &known)?);
     keep::save(IMAGES, &Uint8Array::from(text.as_bytes())).await
 }
 
-async fn load_images() -> Result<Option<JsValue>, JsValue> {
+async fn load_images() -> Result<Option<Own>, JsValue> {
     let Some(bytes) = keep::load(IMAGES).await? else {
         return Ok(None);
     };
     let images = JSON::parse(&String::from_utf8_lossy(&bytes.to_vec()))?;
-    for (set, part) in PARTS {
-        let Some(bytes) = keep::load(&format!("{set}-{part}")).await? else {
+    for set in SETS {
+        let pixels = keep::load_blob(&format!("{set}-pixels")).await?;
+        let labels = keep::load(&format!("{set}-labels")).await?;
+        let (Some(pixels), Some(labels)) = (pixels, labels) else {
             return Ok(None);
         };
-        Reflect::set(&Reflect::get(&images, &set.into())?, &part.into(), &bytes)?;
+        let whole = Reflect::get(&images, &set.into())?;
+        Reflect::set(&whole, &"pixels".into(), &pixels)?;
+        Reflect::set(&whole, &"labels".into(), &labels)?;
     }
-    Ok(Some(images))
+    Own::new(images).map(Some)
 }
 
 /// Forgets it, so that no later visit is offered it.

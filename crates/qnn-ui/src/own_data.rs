@@ -17,14 +17,15 @@ use crate::format;
 use crate::language::{text, translated};
 use crate::names;
 use crate::pixels::Pixels;
+use crate::source::Own;
 
 /// Files on their way into the playground.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Import {
     /// They are being read: how much is done, 0 to 1.
     Reading(f32),
-    /// What is in them, and `qnn_protocol::OwnImages`.
-    Read(Rc<Preview>, JsValue),
+    /// What is in them, and the images themselves.
+    Read(Rc<Preview>, Rc<Own>),
     /// Why they cannot be used.
     Refused(AttrValue),
 }
@@ -90,9 +91,12 @@ fn received(message: JsValue) -> Import {
     let get = |of: &JsValue, key: &str| Reflect::get(of, &key.into()).unwrap_or_default();
     let read = get(&message, "Read");
     if read.is_object() {
-        return match serde_wasm_bindgen::from_value::<Preview>(get(&read, "preview")) {
-            Ok(preview) => Import::Read(preview.into(), get(&read, "images")),
-            Err(error) => Import::Refused(text!("own.failed", reason = error)),
+        let preview = serde_wasm_bindgen::from_value::<Preview>(get(&read, "preview"));
+        let own = Own::new(get(&read, "images"));
+        return match (preview, own) {
+            (Ok(preview), Ok(own)) => Import::Read(preview.into(), own.into()),
+            (Err(error), _) => Import::Refused(text!("own.failed", reason = error)),
+            (_, Err(error)) => Import::Refused(text!("own.failed", reason = format!("{error:?}"))),
         };
     }
     match serde_wasm_bindgen::from_value(message) {
