@@ -28,7 +28,7 @@ const STEPS = [
     { networks: ["1-bit"], tab: "tab-bits", layer: "1", measured: /signs of layer 2/ },
     { networks: ["1-bit", "1-bit"], tab: "tab-bits", layer: "1", normalization: "shift", measured: /shift-based.*%/ },
     { networks: ["1-bit"], tab: "tab-bits", layer: "0", measured: /signs of layer 1/ },
-    { networks: ["1-bit", "1-bit"], tab: "tab-costs", gradient: "6 bits", measured: /6-bit gradients.*%/ },
+    { networks: ["1-bit", "1-bit"], tab: "tab-costs", gradient: "6 bits", measured: /G 6.*%/ },
     { networks: ["1-bit", "float32"], tab: "tab-machine", gradient: "6 bits", measured: /1-bit.*float32.*images\/s/ },
 ];
 

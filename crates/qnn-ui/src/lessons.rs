@@ -12,7 +12,7 @@ use crate::app::Message;
 use crate::chart::Across;
 use crate::format;
 use crate::language::text;
-use crate::race::{Race, Run, floats, name};
+use crate::race::{Race, Run, floats};
 use crate::tabs::Tab;
 
 /// What the steps are called in `locales/`.
@@ -96,14 +96,11 @@ fn measured<T: std::fmt::Display>(
     race: &Race,
     value: impl Fn(&Run) -> Option<T>,
 ) -> Option<AttrValue> {
-    let all = race.all();
-    let specs: Vec<&NetworkSpec> = all.iter().map(|one| one.spec()).collect();
+    let all = race.all().iter();
     let values: Vec<String> = all
-        .iter()
-        .zip(labels(&specs))
-        .filter_map(|(one, name)| {
+        .filter_map(|one| {
             let value = value(&one.run)?;
-            Some(text!("lessons.value", name = name, value = value).to_string())
+            Some(text!("lessons.value", name = one.name(), value = value).to_string())
         })
         .collect();
     let between = text!("lessons.between");
@@ -121,27 +118,6 @@ fn flips(bits: &UnitBits) -> Option<AttrValue> {
         layer = layer + 1,
         percent = format::percent(bits.clipped as f32 / weights.max(1) as f32)
     ))
-}
-
-/// What the networks are called, by more than their bits where two have the same.
-fn labels(specs: &[&NetworkSpec]) -> Vec<AttrValue> {
-    let names: Vec<AttrValue> = specs.iter().map(|spec| name(spec)).collect();
-    let is_shared = |name: &AttrValue| names.iter().filter(|other| *other == name).count() > 1;
-    let label = |(name, spec): (&AttrValue, &&NetworkSpec)| {
-        let mut label = name.clone();
-        if is_shared(name) && spec.normalization == Normalization::ShiftBatchNorm {
-            label = text!("lessons.with_shifts", name = label);
-        }
-        if is_shared(name) && !spec.gradient_bits.is_float() {
-            label = text!(
-                "lessons.with_gradients",
-                name = label,
-                bits = spec.gradient_bits
-            );
-        }
-        label
-    };
-    names.iter().zip(specs).map(label).collect()
 }
 
 /// A text of a step.
@@ -452,6 +428,7 @@ fn register(name: &'static str, number: &'static str) -> Html {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::race::name;
     use qnn_protocol::MAX_NETWORKS;
 
     fn setups() -> impl Iterator<Item = Setup> {
@@ -489,7 +466,7 @@ mod tests {
     fn networks_that_race_are_told_apart() {
         for setup in setups() {
             let specs: Vec<&NetworkSpec> = setup.specs.iter().collect();
-            let mut labels = labels(&specs);
+            let mut labels: Vec<AttrValue> = specs.iter().map(|spec| name(spec)).collect();
             labels.dedup();
             assert_eq!(labels.len(), specs.len());
         }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use qnn_protocol::spec::{Bits, NetworkSpec};
+use qnn_protocol::spec::{Bits, NetworkSpec, Normalization};
 use qnn_protocol::{DrawnAnswer, MAX_NETWORKS, NetworkId};
 use yew::AttrValue;
 
@@ -71,16 +71,27 @@ impl Contender {
     }
 }
 
-/// What a network of `spec` is called, by the bits of its weights and activations.
+/// What a network of `spec` is called: by the bits of its weights and activations, and by what else is seldom.
 pub fn name(spec: &NetworkSpec) -> AttrValue {
     let (weights, activations) = (spec.weight_bits, spec.activation_bits);
-    if weights != activations {
+    let mut name = if weights != activations {
         text!("race.name", weights = weights, activations = activations)
     } else if weights.is_float() {
         text!("race.float")
     } else {
         text!("race.bits", bits = weights)
+    };
+    if !spec.gradient_bits.is_float() {
+        name = text!(
+            "race.with_gradients",
+            name = name,
+            bits = spec.gradient_bits
+        );
     }
+    if spec.normalization == Normalization::ShiftBatchNorm {
+        name = text!("race.with_shifts", name = name);
+    }
+    name
 }
 
 /// All of them, and the one that the visitor has chosen.
