@@ -153,6 +153,16 @@ test("a race on own images survives a reload, with the images", () =>
             assert.equal(await text(page, "alert"), "");
             await page.locator("#tab-mistakes").click();
             await until(async () => /standing/.test(await page.locator("#panel").innerText()), "the classes are there");
+            // What is discarded goes with its images.
+            await page.reload();
+            await page.locator("#discard").click();
+            const left = () =>
+                page.evaluate(async () => {
+                    const stores = (await caches.keys()).filter((name) => name.startsWith("qnn-kept"));
+                    const names = await Promise.all(stores.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+                    return names.flat().filter((url) => /images|pixels|labels/.test(url));
+                });
+            await until(async () => (await left()).length === 0, "no image is left");
         },
         // A link would be what the visitor came for.
         { path: "" },

@@ -34,7 +34,7 @@ use crate::problems;
 use crate::race::{Contender, Race, followed};
 use crate::roofline::Roofline;
 use crate::share::File;
-use crate::source::Source;
+use crate::source::{Own, Source};
 use crate::tabs::Tab;
 use crate::take;
 use crate::test_strip::Strip;
@@ -400,9 +400,9 @@ impl Component for App {
             Message::Resume => self.resume(),
             Message::Discard => {
                 self.kept = None;
-                let dispatch = self.dispatch.clone();
+                let (own, dispatch) = (self.own(), self.dispatch.clone());
                 spawn_local(async move {
-                    if let Err(error) = kept::forget().await {
+                    if let Err(error) = kept::forget(own).await {
                         dispatch.emit(Message::CannotKeep(error));
                     }
                 });
@@ -988,11 +988,7 @@ impl App {
             return;
         }
         self.kept_at = now;
-        let own = match &self.source {
-            Source::Own(own) => Some(own.clone()),
-            _ => None,
-        };
-        let kept = Kept::of(&self.race, &self.address(), &self.drawings, own, now);
+        let kept = Kept::of(&self.race, &self.address(), &self.drawings, self.own(), now);
         let dispatch = self.dispatch.clone();
         spawn_local(async move {
             if let Err(error) = kept.save().await {
@@ -1001,12 +997,18 @@ impl App {
         });
     }
 
+    /// The visitor's own images, where they are in use.
+    fn own(&self) -> Option<Rc<Own>> {
+        match &self.source {
+            Source::Own(own) => Some(own.clone()),
+            _ => None,
+        }
+    }
+
     /// Keeps the visitor's own images, where they are in use, for the races on them that are kept.
     fn keep_images(&self) {
-        if let Source::Own(own) = &self.source
-            && self.may_keep
-        {
-            let (own, dispatch) = (own.clone(), self.dispatch.clone());
+        if let Some(own) = self.own().filter(|_| self.may_keep) {
+            let dispatch = self.dispatch.clone();
             spawn_local(async move {
                 if let Err(error) = kept::save_images(&own).await {
                     dispatch.emit(Message::CannotKeep(error));

@@ -197,9 +197,24 @@ async fn load_images() -> Result<Option<Own>, JsValue> {
     Own::new(images).map(Some)
 }
 
-/// Forgets it, so that no later visit is offered it.
-pub async fn forget() -> Result<(), AttrValue> {
-    keep::forget(RACE).await.map_err(said)
+/// Forgets it, so that no later visit is offered it, and the visitor's own images that it was on. Those that are in use now
+/// are kept anew.
+pub async fn forget(in_use: Option<Rc<Own>>) -> Result<(), AttrValue> {
+    try_forget().await.map_err(said)?;
+    match in_use {
+        Some(own) => save_images(&own).await,
+        None => Ok(()),
+    }
+}
+
+async fn try_forget() -> Result<(), JsValue> {
+    keep::forget(RACE).await?;
+    keep::forget(IMAGES).await?;
+    for set in SETS {
+        keep::forget(&format!("{set}-pixels")).await?;
+        keep::forget(&format!("{set}-labels")).await?;
+    }
+    Ok(())
 }
 
 fn checkpoint_name(place: usize) -> String {
