@@ -1,6 +1,7 @@
 //! The worker that reads a visitor's files: it tells the page what is in them, and gives images that an engine can train on.
-//! It is a program of its own because few visitors need it, and it is as large as the engine's own share of reading MNIST
-//! several times over. What files mean is `qnn_core::data`.
+//! It is a program of its own: few visitors need it, and all would wait for its bytes. What files mean is `qnn_core::data`.
+
+use std::error::Error;
 
 use js_sys::Function;
 use qnn_core::data::import::{self, ImportError, ImportNote, NamedFile, Opened};
@@ -75,7 +76,9 @@ pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
             preview,
             images: images.into(),
         },
-        Err(message) => FromImporter::Refused { message },
+        Err(error) => FromImporter::Refused {
+            message: error.to_string(),
+        },
     };
     told(&answer)
 }
@@ -89,26 +92,25 @@ fn now() -> f64 {
 fn import(
     files: Vec<NamedFile>,
     mut progress: impl FnMut(f32),
-) -> Result<(Preview, OwnImages), String> {
-    let said = |error: &dyn ToString| error.to_string();
-    let (data, notes) = match import::open(files).map_err(|error| said(&error))? {
+) -> Result<(Preview, OwnImages), Box<dyn Error>> {
+    let (data, notes) = match import::open(files)? {
         Opened::Idx(files) => {
             let count = files.len() as f32;
             let mut unpacked = Vec::new();
             for (place, file) in files.into_iter().enumerate() {
                 let mut unpacker = Unpacker::new(&file.path, file.bytes);
                 unpacked.push(loop {
-                    if let Some(file) = unpacker.advance().map_err(|error| said(&error))? {
+                    if let Some(file) = unpacker.advance()? {
                         break file;
                     }
                     progress((place as f32 + unpacker.fraction()) / count);
                 });
             }
-            let data = data_set_from_files(unpacked, None).map_err(|error| said(&error))?;
+            let data = data_set_from_files(unpacked, None)?;
             (data, Vec::new())
         }
         Opened::Other(mut importer) => loop {
-            if let Some(imported) = importer.advance().map_err(|error| said(&error))? {
+            if let Some(imported) = importer.advance()? {
                 let data = DataSet {
                     name: "your files".into(),
                     classes: imported.classes,

@@ -11,7 +11,7 @@ use js_sys::{Reflect, Uint8Array};
 use qnn_protocol::{FromEngine, NetworkId, ToEngine};
 use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{ErrorEvent, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, Event, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
 use yew::Callback;
 
 use crate::language::text;
@@ -75,12 +75,10 @@ impl Engine {
         let on_error = {
             let report = report.clone();
             EventListener::new(&worker, "error", move |event| {
-                let reason = event
-                    .dyn_ref::<ErrorEvent>()
-                    .map(ErrorEvent::message)
-                    .filter(|message| !message.is_empty())
-                    .unwrap_or_else(|| text!("engine.not_loaded").to_string());
-                report.emit(Report::Died(reason));
+                let reason = reason(event);
+                report.emit(Report::Died(
+                    reason.unwrap_or_else(|| text!("engine.not_loaded").to_string()),
+                ));
             })
         };
         let on_message_error = EventListener::new(&worker, "messageerror", move |_| {
@@ -142,13 +140,22 @@ pub fn spawn(script: &str) -> Result<Worker, JsValue> {
     Worker::new_with_options(&address.href(), &options)
 }
 
+/// What a worker's error event says; nothing where the worker could not be loaded.
+pub fn reason(event: &Event) -> Option<String> {
+    let message = event.dyn_ref::<ErrorEvent>().map(ErrorEvent::message);
+    message.filter(|message| !message.is_empty())
+}
+
+/// A field of a message; undefined where there is none, as in a message that is only a string.
+pub fn field(message: &JsValue, key: &str) -> JsValue {
+    Reflect::get(message, &key.into()).unwrap_or_default()
+}
+
 fn receive(inbox: &RefCell<Inbox>, data: JsValue) -> Result<(), String> {
-    // A message without fields is a string, of which this asks in vain.
-    let get = |of: &JsValue, key: &str| Reflect::get(of, &key.into()).unwrap_or_default();
-    let checkpoint = get(&data, "Checkpoint");
+    let checkpoint = field(&data, "Checkpoint");
     let said = if checkpoint.is_object() {
-        let bytes = get(&checkpoint, "checkpoint").dyn_into::<Uint8Array>();
-        let network = get(&checkpoint, "network").as_f64().unwrap_or_default() as NetworkId;
+        let bytes = field(&checkpoint, "checkpoint").dyn_into::<Uint8Array>();
+        let network = field(&checkpoint, "network").as_f64().unwrap_or_default() as NetworkId;
         Said::Checkpoint(
             network,
             Checkpoint(bytes.map_err(|_| text!("engine.no_bytes").to_string())?),

@@ -7,11 +7,11 @@ use gloo_events::EventListener;
 use js_sys::{Array, Object, Reflect};
 use qnn_protocol::{ClassPreview, FromImporter, Preview};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{ErrorEvent, HtmlDialogElement, MessageEvent, Worker};
+use web_sys::{HtmlDialogElement, MessageEvent, Worker};
 use yew::prelude::*;
 
 use crate::app::Message;
-use crate::engine::spawn;
+use crate::engine::{field, reason, spawn};
 use crate::files::Offered;
 use crate::format;
 use crate::language::{text, translated};
@@ -68,9 +68,7 @@ impl Importer {
             })
         };
         let on_error = EventListener::new(&worker, "error", move |event| {
-            let reason = event.dyn_ref::<ErrorEvent>().map(ErrorEvent::message);
-            let reason = reason.filter(|message| !message.is_empty());
-            let reason = reason.unwrap_or_else(|| text!("own.not_loaded").to_string());
+            let reason = reason(event).unwrap_or_else(|| text!("own.not_loaded").to_string());
             report.emit(Import::Refused(text!("own.failed", reason = reason)));
         });
         Ok(Importer {
@@ -88,11 +86,10 @@ impl Drop for Importer {
 
 fn received(message: JsValue) -> Import {
     // The images are handed on as they are: only what is said of them is for the page.
-    let get = |of: &JsValue, key: &str| Reflect::get(of, &key.into()).unwrap_or_default();
-    let read = get(&message, "Read");
+    let read = field(&message, "Read");
     if read.is_object() {
-        let preview = serde_wasm_bindgen::from_value::<Preview>(get(&read, "preview"));
-        let own = Own::new(get(&read, "images"));
+        let preview = serde_wasm_bindgen::from_value::<Preview>(field(&read, "preview"));
+        let own = Own::new(field(&read, "images"));
         return match (preview, own) {
             (Ok(preview), Ok(own)) => Import::Read(preview.into(), own.into()),
             (Err(error), _) => Import::Refused(text!("own.failed", reason = error)),

@@ -15,7 +15,7 @@ use crate::figures::{Figures, WeightSize};
 use crate::format;
 use crate::gpu::{self, YourGpu};
 use crate::history::History;
-use crate::kernels::Kernels;
+use crate::kernels::{EngineKernels, Kernels};
 use crate::language::{self, LANGUAGES, text};
 use crate::leaderboard::{Leaderboard, Row};
 use crate::lessons::{self, Lessons};
@@ -369,16 +369,16 @@ impl App {
 
     /// What this machine and its browser have that makes the playground fast, or why they have not.
     fn machine(&self) -> Html {
-        let is_known = self.kernels.is_some();
-        let is_relaxed = self.kernels.as_ref().is_some_and(|kernels| {
+        // Only the relaxed instructions multiply bytes.
+        let is_relaxed = |kernels: &EngineKernels| {
             let mut speeds = kernels.tuning.speeds.iter();
             speeds.any(|speed| speed.method == Method::MultiplyBytes)
-        });
-        let simd = match (self.threads, is_relaxed) {
-            _ if !is_known => text!("machine.starting"),
-            (_, true) => text!("machine.simd_relaxed"),
-            (Some(2..), false) => text!("machine.simd_plain"),
-            _ => text!("machine.simd_single"),
+        };
+        let simd = match &self.kernels {
+            None => text!("machine.starting"),
+            Some(kernels) if is_relaxed(kernels) => text!("machine.simd_relaxed"),
+            Some(_) if self.threads > Some(1) => text!("machine.simd_plain"),
+            Some(_) => text!("machine.simd_single"),
         };
         html! {
             <dl id="machine" class="machine">
