@@ -1,5 +1,6 @@
 //! `PackedNetwork`: a trained network frozen for answering: quantized, packed weights and the test phase of batch
-//! normalization as one affine map a unit. It learns nothing; the trainer makes it.
+//! normalization as one affine map a unit. It learns nothing; the trainer makes it. How it is written to a file, and what
+//! plain code answers from there, `qnn-infer` and `qnn-files` say.
 
 use std::ops::Range;
 
@@ -82,6 +83,39 @@ impl Threshold {
     }
 }
 
+/// Batch normalization and quantization of a layer's outputs in one: for each unit the sums from which on its activation
+/// is another level. It says exactly what the floats say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelThresholds {
+    /// The integers that activations are, rising.
+    pub levels: Vec<i8>,
+    /// For each unit the sums at which its activation changes, rising, `[units, levels - 1]`.
+    pub values: Vec<i32>,
+    /// Whether the activation of a unit falls as its sum grows, `[units]`.
+    pub falling: Vec<bool>,
+}
+
+/// The smallest integer from `least` to `most` for which `holds`, which then holds for all above; `most` + 1 where it holds
+/// for none.
+fn first_that(least: i32, most: i32, holds: impl Fn(i32) -> bool) -> i32 {
+    let (mut below, mut first) = (least - 1, most + 1);
+    while below + 1 < first {
+        let middle = below + (first - below) / 2;
+        if holds(middle) {
+            first = middle;
+        } else {
+            below = middle;
+        }
+    }
+    first
+}
+
+/// A bound of the magnitude of a sum of `inputs` products.
+fn largest_sum(a: Encoding, w: Encoding, inputs: usize) -> i32 {
+    let extreme = |encoding: Encoding| i32::from(encoding.range().1) + 1;
+    extreme(a) * extreme(w) * inputs as i32
+}
+
 impl PackedLayer {
     /// A layer of `weights`, `[units, inputs]`, on inputs of `encoding`, each worth `input_step`; `affine` is batch
     /// normalization's scale and shift, `activations` what its outputs become, if anything.
@@ -96,8 +130,7 @@ impl PackedLayer {
         let inputs = weights.columns();
         let edge = match (encoding, weights.encoding(), activations) {
             (Some(a), Some(w), Some(activations)) if activations.bits == Bits::ONE => {
-                let extreme = |encoding: Encoding| i32::from(encoding.range().1) + 1;
-                let largest = extreme(a) * extreme(w) * inputs as i32;
+                let largest = largest_sum(a, w, inputs);
                 let units = weights.units().iter().map(|unit| input_step * unit);
                 let affine = scale.iter().zip(&shift).zip(units);
                 Edge::Signs(
@@ -120,6 +153,65 @@ impl PackedLayer {
             input_step,
             weights,
             edge,
+        }
+    }
+
+    /// Numbers that come in.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Numbers that come out.
+    pub fn units(&self) -> usize {
+        self.units
+    }
+
+    /// The levels of a hidden layer's activations and where they change; `None` where inputs, weights or activations
+    /// are no integers of up to 8 binary digits.
+    pub fn level_thresholds(&self) -> Option<LevelThresholds> {
+        let (a, w) = (self.encoding?, self.weights.encoding()?);
+        let largest = largest_sum(a, w, self.inputs);
+        match &self.edge {
+            Edge::Signs(thresholds) => Some(LevelThresholds {
+                levels: vec![-1, 1],
+                values: thresholds.iter().map(|unit| unit.least).collect(),
+                falling: thresholds.iter().map(|unit| unit.above < 0).collect(),
+            }),
+            Edge::Affine {
+                scale,
+                shift,
+                activations,
+            } => {
+                let activations = (*activations)?;
+                let levels = activations.levels()?;
+                let changes = levels.len() - 1;
+                let units = self.weights.units().iter().zip(scale.iter().zip(shift));
+                let values = units.flat_map(|(unit, (scale, shift))| {
+                    let worth = self.input_step * unit;
+                    let level = move |sum: i32| {
+                        let mut level = [0];
+                        let output = scale * (sum as f32 * worth) + shift;
+                        activations.integers(&[output], &[], &mut level);
+                        level[0]
+                    };
+                    let levels = &levels;
+                    (0..changes).map(move |change| {
+                        first_that(-largest, largest, |sum| {
+                            if *scale < 0.0 {
+                                level(sum) <= i16::from(levels[changes - 1 - change])
+                            } else {
+                                level(sum) >= i16::from(levels[change + 1])
+                            }
+                        })
+                    })
+                });
+                let values = values.collect();
+                Some(LevelThresholds {
+                    levels,
+                    values,
+                    falling: scale.iter().map(|scale| *scale < 0.0).collect(),
+                })
+            }
         }
     }
 

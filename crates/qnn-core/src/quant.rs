@@ -101,6 +101,30 @@ impl Quantizer {
         }
     }
 
+    /// The [`integers`](Self::integers) that there are, rising; `None` where a byte does not hold them all.
+    pub fn levels(self) -> Option<Vec<i8>> {
+        let bits = u32::from(self.bits.get());
+        match (bits, self.levels) {
+            (1, _) => Some(vec![-1, 1]),
+            (2..=8, Levels::Linear) => {
+                let half = 1i16 << (bits - 1);
+                Some((-half..half).map(|level| level as i8).collect())
+            }
+            (2..=3, Levels::Logarithmic) => {
+                let powers = (0..1u32 << (bits - 1)).map(|exponent| 1i8 << exponent);
+                Some(
+                    powers
+                        .clone()
+                        .rev()
+                        .map(|power| -power)
+                        .chain(powers)
+                        .collect(),
+                )
+            }
+            _ => None,
+        }
+    }
+
     /// The small integers that the levels are multiples of; `None` where there are none: for 32 bits, and for
     /// logarithmic levels of 5 bits and more, whose range is too wide.
     pub fn encoding(self) -> Option<Encoding> {

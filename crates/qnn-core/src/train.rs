@@ -850,8 +850,37 @@ impl Trainer {
             Some([]) => return Err(CheckpointError::Damaged),
         };
         let trainer: Trainer = postcard::from_bytes(bytes).map_err(|_| CheckpointError::Damaged)?;
-        trainer.spec.validate()?;
-        let shapes = trainer.spec.layer_shapes(trainer.inputs, trainer.classes);
+        trainer.check()?;
+        Ok(trainer)
+    }
+
+    /// A trainer that has come as far as `progress`, for images of `inputs` pixels in `classes` classes: `write` is handed
+    /// each part of its state, with the number of its layer.
+    pub fn from_state(
+        spec: NetworkSpec,
+        inputs: usize,
+        classes: usize,
+        progress: Progress,
+        write: impl FnMut(usize, LayerState<&mut [f32]>),
+    ) -> Result<Trainer, CheckpointError> {
+        spec.validate()?;
+        if !is_possible(inputs, classes) {
+            return Err(CheckpointError::Damaged);
+        }
+        let shapes = spec.layer_shapes(inputs, classes).into_iter();
+        let zeros = shapes
+            .map(|(inputs, units)| vec![0.0; inputs * units])
+            .collect();
+        let mut trainer = Trainer::with_latent_weights(spec, inputs, classes, zeros)?;
+        trainer.take_up(progress, write);
+        trainer.check()?;
+        Ok(trainer)
+    }
+
+    /// Refuses what no training leads to.
+    fn check(&self) -> Result<(), CheckpointError> {
+        self.spec.validate()?;
+        let shapes = self.spec.layer_shapes(self.inputs, self.classes);
         let fits = |(layer, (inputs, units)): (&Layer, (usize, usize))| {
             (layer.inputs, layer.units) == (inputs, units)
                 && inputs
@@ -864,19 +893,23 @@ impl Trainer {
             epoch,
             updates,
             ..
-        } = trainer.progress;
+        } = self.progress;
         if [step, epoch, updates]
             .iter()
             .any(|count| *count > u32::MAX / 2)
-            || !(1..=MAX_IMAGE_SIZE).contains(&trainer.inputs)
-            || !(2..=MAX_CLASSES).contains(&trainer.classes)
-            || trainer.layers.len() != shapes.len()
-            || !trainer.layers.iter().zip(shapes).all(fits)
+            || !is_possible(self.inputs, self.classes)
+            || self.layers.len() != shapes.len()
+            || !self.layers.iter().zip(shapes).all(fits)
         {
             return Err(CheckpointError::Damaged);
         }
-        Ok(trainer)
+        Ok(())
     }
+}
+
+/// Whether there are images of `inputs` pixels in `classes` classes.
+fn is_possible(inputs: usize, classes: usize) -> bool {
+    (1..=MAX_IMAGE_SIZE).contains(&inputs) && (2..=MAX_CLASSES).contains(&classes)
 }
 
 impl LearningRateScale {

@@ -11,5 +11,6 @@ mod tiles;
 
 pub use matrix::{BitMatrix, BitRows};
 pub use panels::{BytePanels, IntegerPanels, PANEL_ROWS, PanelGroup, Panels};
-pub use planes::{BitPlanes, Encoding};
+pub use planes::BitPlanes;
+pub use qnn_infer::Encoding;
 pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};

@@ -1,0 +1,10 @@
+//! Files of trained networks: the project's own safetensors files (`docs/format.md`), and what other programs read. It
+//! makes bytes of networks and networks of bytes; it opens no files, and training and answering are other crates'.
+
+mod header;
+mod packed;
+mod training;
+
+pub use header::{Description, FileError, TensorDescription};
+pub use packed::{Unpackable, write_packed};
+pub use training::{read_trainer, write_training};

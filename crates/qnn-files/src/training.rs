@@ -1,0 +1,91 @@
+//! What training goes on from as tensors: latent weights, batch normalization, the optimizer's memory. A file of them
+//! holds the packed network too where there is one, so that whoever only wants answers need not train.
+
+use qnn_core::train::{LayerState, Trainer};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::header::{self, Description, FileError, Tensor};
+use crate::packed;
+
+/// The names of the parts of a layer's state.
+const PARTS: LayerState<&str> = LayerState {
+    latent: [
+        "latent_weight",
+        "latent_weight.first_moment",
+        "latent_weight.second_moment",
+    ],
+    gamma: ["gamma", "gamma.first_moment", "gamma.second_moment"],
+    beta: ["beta", "beta.first_moment", "beta.second_moment"],
+    running: ["running_mean", "running_variance"],
+};
+
+/// A file that training goes on from exactly; to be called between steps. `classes` are the names of the classes.
+pub fn write_training(trainer: &Trainer, classes: &[String]) -> Vec<u8> {
+    // Networks of floats have no packed form, and need none.
+    let mut tensors = packed::tensors(&trainer.freeze()).unwrap_or_default();
+    let shapes = trainer
+        .spec()
+        .layer_shapes(trainer.inputs(), trainer.classes());
+    for (index, (state, (inputs, units))) in trainer.state().zip(shapes).enumerate() {
+        for (part, values) in PARTS.parts().zip(state.parts()) {
+            tensors.push(Tensor {
+                name: name(index, part),
+                dtype: Dtype::F32,
+                shape: match values.len() {
+                    length if length == inputs * units => vec![units, inputs],
+                    length => vec![length],
+                },
+                bytes: values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect(),
+            });
+        }
+    }
+    let progress = Some(trainer.progress());
+    header::write(trainer.spec(), trainer.inputs(), classes, progress, tensors)
+}
+
+/// The trainer that a file was made of, and what the file says of itself.
+pub fn read_trainer(file: &[u8]) -> Result<(Trainer, Description), FileError> {
+    let description = Description::of(file)?;
+    let progress = description.progress.ok_or(FileError::NoTraining)?;
+    let tensors = SafeTensors::deserialize(file)?;
+    let (inputs, classes) = (description.inputs, description.classes.len());
+    // Sizes are checked before memory is taken for them: the file must hold as much.
+    let shapes = description.spec.layer_shapes(inputs, classes);
+    for (index, (inputs, units)) in shapes.into_iter().enumerate() {
+        let weights = inputs.saturating_mul(units);
+        let lengths = LayerState {
+            latent: [weights; 3],
+            gamma: [units; 3],
+            beta: [units; 3],
+            running: [units; 2],
+        };
+        for (part, length) in PARTS.parts().zip(lengths.parts()) {
+            let name = name(index, part);
+            let fits = tensors.tensor(&name).is_ok_and(|tensor| {
+                tensor.dtype() == Dtype::F32 && tensor.data().len() == length.saturating_mul(4)
+            });
+            if !fits {
+                return Err(FileError::Tensor(name));
+            }
+        }
+    }
+    let spec = description.spec.clone();
+    let trainer = Trainer::from_state(spec, inputs, classes, progress, |layer, state| {
+        for (part, values) in PARTS.parts().zip(state.parts()) {
+            if let Ok(tensor) = tensors.tensor(&name(layer, part)) {
+                let (numbers, _) = tensor.data().as_chunks();
+                for (value, bytes) in values.iter_mut().zip(numbers) {
+                    *value = f32::from_le_bytes(*bytes);
+                }
+            }
+        }
+    })?;
+    Ok((trainer, description))
+}
+
+fn name(layer: usize, part: &str) -> String {
+    format!("layers.{layer}.{part}")
+}
