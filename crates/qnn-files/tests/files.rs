@@ -1,5 +1,8 @@
 //! Files against the networks they were made of: what comes back, what answers, and what is refused.
 
+mod common;
+
+use common::{classes, spec, trained};
 use proptest::prelude::*;
 use qnn_core::data::{DIGITS, DataSet};
 use qnn_core::loss::argmax;
@@ -7,35 +10,6 @@ use qnn_core::spec::{Bits, Levels, NetworkSpec, Normalization};
 use qnn_core::train::Trainer;
 use qnn_files::{Description, FileError, read_trainer, write_packed, write_training};
 use qnn_infer::{Network, ParseError};
-
-fn classes(count: usize) -> Vec<String> {
-    (0..count)
-        .map(|class| format!("class \"{class}\""))
-        .collect()
-}
-
-/// A network that has learned a little, with gammas of both signs.
-fn trained(spec: NetworkSpec, data: &DataSet) -> Trainer {
-    let mut trainer = Trainer::new(spec, data.test.image_size(), DIGITS).unwrap();
-    for _ in 0..3 {
-        trainer.step(&data.train).unwrap();
-    }
-    trainer.take_up(trainer.progress(), |_, state| {
-        let gammas = state.gamma[0].iter_mut().step_by(3);
-        gammas.for_each(|gamma| *gamma = -*gamma);
-    });
-    trainer
-}
-
-fn spec(weights: u8, activations: u8, hidden: Vec<usize>) -> NetworkSpec {
-    NetworkSpec {
-        hidden,
-        weight_bits: Bits::new(weights).unwrap(),
-        activation_bits: Bits::new(activations).unwrap(),
-        batch_size: 20,
-        ..NetworkSpec::default()
-    }
-}
 
 fn any_spec() -> impl Strategy<Value = NetworkSpec> {
     let levels = || prop::sample::select(vec![Levels::Linear, Levels::Logarithmic]);
@@ -139,10 +113,10 @@ proptest! {
             let pixels = vec![255; network.inputs()];
             prop_assert!(network.predict(&pixels, &mut buffer).unwrap() < network.classes());
         }
-        if let Ok((mut trainer, _)) = read_trainer(&file) {
-            if trainer.inputs() == 784 {
-                let _ = trainer.step(&data.train);
-            }
+        if let Ok((mut trainer, _)) = read_trainer(&file)
+            && trainer.inputs() == 784
+        {
+            let _ = trainer.step(&data.train);
         }
     }
 }
