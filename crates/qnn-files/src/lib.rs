@@ -5,8 +5,10 @@ mod header;
 mod packed;
 mod source;
 mod training;
+mod unpacked;
 
 pub use header::{Description, FileError, TensorDescription};
 pub use packed::{Unpackable, write_packed};
 pub use source::{write_c, write_rust};
 pub use training::{read_trainer, write_training};
+pub use unpacked::unpack;

@@ -8,7 +8,7 @@ use qnn_core::data::{DIGITS, DataSet};
 use qnn_core::loss::argmax;
 use qnn_core::spec::{Bits, Levels, NetworkSpec, Normalization};
 use qnn_core::train::Trainer;
-use qnn_files::{Description, FileError, read_trainer, write_packed, write_training};
+use qnn_files::{Description, FileError, read_trainer, unpack, write_packed, write_training};
 use qnn_infer::{Network, ParseError};
 
 fn any_spec() -> impl Strategy<Value = NetworkSpec> {
@@ -75,6 +75,21 @@ proptest! {
             }
             prop_assert_eq!(network.predict(pixels, &mut buffer).unwrap(), argmax(logits));
         }
+    }
+
+    /// Fine-tuning begins where the packed network is.
+    #[test]
+    fn a_trainer_of_a_packed_file_answers_as_the_file(spec in any_spec()) {
+        let data = DataSet::procedural(3, 200);
+        let trainer = trained(spec, &data);
+        let (mut unpacked, _) = unpack(&write_packed(&trainer, &classes(DIGITS)).unwrap()).unwrap();
+        let answers = |trainer: &Trainer| -> Vec<usize> {
+            trainer.freeze().logits(&data.test.pixels).chunks(DIGITS).map(argmax).collect()
+        };
+        let agreed = answers(&trainer).iter().zip(answers(&unpacked)).filter(|(a, b)| **a == *b).count();
+        let least = if trainer.spec().activation_bits == Bits::ONE { 200 } else { 170 };
+        prop_assert!(agreed >= least, "{} of 200", agreed);
+        unpacked.step(&data.train).unwrap();
     }
 
     #[test]
