@@ -841,6 +841,11 @@ impl Trainer {
         bytes
     }
 
+    /// Whether bytes are a checkpoint, of whatever version.
+    pub fn is_checkpoint(bytes: &[u8]) -> bool {
+        bytes.starts_with(CHECKPOINT_MAGIC)
+    }
+
     /// The trainer that a checkpoint was made of.
     pub fn restore(checkpoint: &[u8]) -> Result<Trainer, CheckpointError> {
         let bytes = match checkpoint.strip_prefix(CHECKPOINT_MAGIC) {

@@ -21,7 +21,7 @@ const MAX_CLASS_NAME: usize = 200;
 pub enum FileError {
     #[error("This is not a safetensors file, or it is cut short or damaged: {0}.")]
     Damaged(#[from] safetensors::SafeTensorError),
-    #[error("This safetensors file does not hold a network of the format \"{FORMAT}\".")]
+    #[error("This safetensors file holds no network of the format qnn.")]
     Foreign,
     #[error("This network is of format version {0}; this program reads version {FORMAT_VERSION}.")]
     Version(String),

@@ -1,12 +1,18 @@
-//! The worker that reads a visitor's files: it tells the page what is in them, and gives images that an engine can train on.
-//! It is a program of its own: few visitors need it, and all would wait for its bytes. What files mean is `qnn_core::data`.
+//! The worker that reads and writes a visitor's files: it tells the page what is in them, gives images that an engine can
+//! train on and networks that it can go on with, and makes files of networks to take away. It is a program of its own: few
+//! visitors need it, and all would wait for its bytes. What files mean is `qnn_core::data`'s and `qnn_files`' business.
 
 use std::error::Error;
 
 use js_sys::Function;
 use qnn_core::data::import::{self, ImportError, ImportNote, NamedFile, Opened};
 use qnn_core::data::{DataSet, Images, TrainingData, Unpacker, data_set_from_files};
-use qnn_protocol::{ClassPreview, FromImporter, ImageSet, OwnImages, Pixels, Preview};
+use qnn_core::train::Trainer;
+use qnn_files::{write_c, write_packed, write_rust, write_training};
+use qnn_infer::Network;
+use qnn_protocol::{
+    ClassPreview, FromImporter, ImageSet, NetworkFormat, NetworkPreview, OwnImages, Pixels, Preview,
+};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 use wasm_bindgen::prelude::*;
@@ -59,6 +65,11 @@ fn told(message: &FromImporter) -> Result<JsValue, JsValue> {
 #[wasm_bindgen]
 pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
     let files: Vec<Offered> = serde_wasm_bindgen::from_value(files)?;
+    if let [file] = &files[..]
+        && qnn_files::is_network(&file.path, &file.bytes)
+    {
+        return told(&open(&file.bytes).unwrap_or_else(refused));
+    }
     let files = files.into_iter().map(|file| NamedFile {
         path: file.path,
         bytes: file.bytes.into_vec(),
@@ -76,11 +87,59 @@ pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
             preview,
             images: images.into(),
         },
-        Err(error) => FromImporter::Refused {
-            message: error.to_string(),
-        },
+        Err(error) => refused(error),
     };
     told(&answer)
+}
+
+fn refused(error: Box<dyn Error>) -> FromImporter {
+    FromImporter::Refused {
+        message: error.to_string(),
+    }
+}
+
+/// The network in a file.
+fn open(file: &[u8]) -> Result<FromImporter, Box<dyn Error>> {
+    let opened = qnn_files::open(file)?;
+    let preview = NetworkPreview {
+        spec: opened.trainer.spec().clone(),
+        inputs: opened.trainer.inputs() as u32,
+        classes: opened.trainer.classes() as u32,
+        step: opened.is_whole.then(|| opened.trainer.step_count()),
+    };
+    Ok(FromImporter::Network {
+        preview: preview.into(),
+        checkpoint: opened.trainer.checkpoint(),
+    })
+}
+
+/// The file of a network, of an engine's `checkpoint`, as a [`NetworkFormat`]; `classes` are the names of its classes. Gives a
+/// [`FromImporter`], `Written` or `Refused`.
+#[wasm_bindgen]
+pub fn write(checkpoint: &[u8], format: JsValue, classes: Vec<String>) -> Result<JsValue, JsValue> {
+    let format = serde_wasm_bindgen::from_value(format)?;
+    let written = written(checkpoint, format, &classes);
+    told(&written.map_or_else(refused, |file| FromImporter::Written {
+        file: ByteBuf::from(file),
+    }))
+}
+
+fn written(
+    checkpoint: &[u8],
+    format: NetworkFormat,
+    classes: &[String],
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let trainer = Trainer::restore(checkpoint)?;
+    if format == NetworkFormat::Training {
+        return Ok(write_training(&trainer, classes));
+    }
+    let packed = write_packed(&trainer, classes)?;
+    let network = Network::parse(&packed)?;
+    Ok(match format {
+        NetworkFormat::Training | NetworkFormat::Packed => packed,
+        NetworkFormat::Rust => write_rust(&network, classes).into_bytes(),
+        NetworkFormat::C => write_c(&network, classes).into_bytes(),
+    })
 }
 
 /// Milliseconds by the worker's clock.

@@ -33,14 +33,15 @@ impl fmt::Display for ParseError {
         match self {
             ParseError::Damaged => formatter
                 .write_str("This is not a safetensors file, or it is cut short or damaged."),
-            ParseError::Foreign => formatter
-                .write_str("This safetensors file does not hold a network of the format \"qnn\"."),
+            ParseError::Foreign => {
+                formatter.write_str("This safetensors file holds no network of the format qnn.")
+            }
             ParseError::Version(version) => write!(
                 formatter,
                 "This network is of format version {version}; this program reads version {FORMAT_VERSION}."
             ),
             ParseError::Unpacked => {
-                formatter.write_str("This file holds no packed network: only weights of floats.")
+                formatter.write_str("This file holds no packed network, only weights of floats.")
             }
             ParseError::Missing { layer, part } => {
                 write!(formatter, "Layer {layer} of this network has no {part}.")

@@ -157,10 +157,42 @@ pub enum FromImporter {
         preview: Preview,
         images: Box<OwnImages>,
     },
+    /// A network: what it is, and what an engine goes on from.
+    Network {
+        preview: Box<NetworkPreview>,
+        #[serde(with = "serde_bytes")]
+        checkpoint: Vec<u8>,
+    },
+    /// The file of a network that was asked for.
+    Written { file: ByteBuf },
     /// They cannot be used: why not, in a sentence for the visitor.
     Refused { message: String },
     /// The browser could not read this file.
     Unreadable { name: String },
+}
+
+/// What a network can be taken away as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkFormat {
+    /// All that training goes on from.
+    Training,
+    /// What answers, as integers.
+    Packed,
+    /// What answers, as one file of Rust.
+    Rust,
+    /// What answers, as one file of C.
+    C,
+}
+
+/// A network in a visitor's file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkPreview {
+    pub spec: NetworkSpec,
+    /// Pixels of an image.
+    pub inputs: u32,
+    pub classes: u32,
+    /// Steps trained; `None` where the file holds the packed network alone.
+    pub step: Option<u32>,
 }
 
 /// What is in a visitor's files.

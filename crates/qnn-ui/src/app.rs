@@ -7,7 +7,8 @@ use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::{Interval, Timeout};
 use qnn_protocol::spec::{Bits, NetworkSpec, Preset};
 use qnn_protocol::{
-    DataSummary, Drawing, FromEngine, Method, NetworkId, TestDigit, ToEngine, UnitBits, View,
+    DataSummary, Drawing, FromEngine, Method, NetworkFormat, NetworkId, TestDigit, ToEngine,
+    UnitBits, View,
 };
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
@@ -165,6 +166,8 @@ pub struct App {
     /// Files that are being read, or were; and what reads them.
     pub(crate) import: Option<Import>,
     importer: Option<Importer>,
+    /// What the file is called that the importer makes.
+    file_to_come: Option<String>,
     pub(crate) strokes: Strokes,
     /// Whether something was drawn since the last answer.
     drawn: bool,
@@ -266,6 +269,7 @@ impl Component for App {
             source_to_come: (address.data == Some(DataOption::Mnist)).then_some(Source::Mnist),
             import: None,
             importer: None,
+            file_to_come: None,
             strokes: Strokes::new(),
             drawn: false,
             drawings: Vec::new(),
@@ -389,7 +393,9 @@ impl Component for App {
             }
             Message::Share(shares) => self.shares = shares,
             Message::Take(file) => {
-                if let Err(error) = self.take(file) {
+                if let File::Network(format) = file {
+                    self.take_network(format);
+                } else if let Err(error) = self.take(file) {
                     self.alert = Some(text!("share.no_file", error = format!("{error:?}")));
                 }
             }
@@ -446,20 +452,33 @@ impl Component for App {
             Message::ReadFiles(files) => self.read_files(files),
             // What comes after it was cancelled is of no use.
             Message::Imported(_) if self.importer.is_none() => return false,
+            Message::Imported(Import::Written(file)) => {
+                if let Some(name) = self.end_import()
+                    && let Err(error) = take::download(&name, "application/octet-stream", &file)
+                {
+                    self.alert = Some(text!("share.no_file", error = format!("{error:?}")));
+                }
+            }
+            Message::Imported(Import::Refused(why)) if self.file_to_come.is_some() => {
+                self.end_import();
+                self.alert = Some(why);
+            }
             Message::Imported(import) => {
                 if !matches!(import, Import::Reading(_)) {
                     self.importer = None;
                 }
                 self.import = Some(import);
             }
-            Message::UseImport => {
-                if let Some(Import::Read(_, own)) = self.import.take() {
-                    self.use_data(Source::Own(own));
+            Message::UseImport => match self.import.take() {
+                Some(Import::Read(_, own)) => self.use_data(Source::Own(own)),
+                Some(Import::Network(preview, checkpoint)) => {
+                    let join = Message::Join(preview.spec.clone(), Some(checkpoint));
+                    self.dispatch.emit(join);
                 }
-            }
+                _ => {}
+            },
             Message::CancelImport => {
-                self.importer = None;
-                self.import = None;
+                self.end_import();
             }
             Message::Drag(dragging) => {
                 if dragging == self.dragging {
@@ -1094,13 +1113,39 @@ impl App {
                     .map(|(name, history)| (name.clone(), &**history));
                 take::download_text("qnn-measurements.csv", "text/csv", &take::csv(networks))
             }
-            File::Network => {
-                let one = self.race.chosen();
-                let checkpoint = one.checkpoint.as_ref().ok_or("no checkpoint")?;
-                let (weights, activations) = (one.spec().weight_bits, one.spec().activation_bits);
-                let name = format!("qnn-w{weights}-a{activations}-step{}.qnn", one.run.step);
-                take::download(&name, "application/octet-stream", &checkpoint.0)
+            File::Network(_) => unreachable!("that takes another program"),
+        }
+    }
+
+    /// Ends the importer and its dialog; the name of the file that it was to make.
+    fn end_import(&mut self) -> Option<String> {
+        self.importer = None;
+        self.import = None;
+        self.file_to_come.take()
+    }
+
+    /// Has a file made of the chosen network.
+    fn take_network(&mut self, format: NetworkFormat) {
+        let one = self.race.chosen();
+        let (Some(checkpoint), Some(data)) = (&one.checkpoint, &self.data) else {
+            return;
+        };
+        let (weights, activations) = (one.spec().weight_bits, one.spec().activation_bits);
+        let end = match format {
+            NetworkFormat::Training => "-training.safetensors",
+            NetworkFormat::Packed => ".safetensors",
+            NetworkFormat::Rust => ".rs",
+            NetworkFormat::C => ".c",
+        };
+        let name = format!("qnn-w{weights}-a{activations}-step{}{end}", one.run.step);
+        let report = self.dispatch.reform(Message::Imported);
+        match Importer::write(checkpoint, format, &data.classes, report) {
+            Ok(importer) => {
+                self.importer = Some(importer);
+                self.import = Some(Import::Writing);
+                self.file_to_come = Some(name);
             }
+            Err(error) => self.alert = Some(text!("share.no_file", error = error)),
         }
     }
 
@@ -1195,7 +1240,7 @@ impl App {
             return;
         }
         let report = self.dispatch.reform(Message::Imported);
-        self.import = Some(match Importer::start(files, report) {
+        self.import = Some(match Importer::read(files, report) {
             Ok(importer) => {
                 self.importer = Some(importer);
                 Import::Reading(0.0)

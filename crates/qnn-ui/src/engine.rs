@@ -37,8 +37,15 @@ pub enum Said {
 
 /// The bytes of an engine's checkpoint. They stay outside this program's memory: they may be
 /// hundreds of megabytes, and the page only ever hands them back.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint(pub Uint8Array);
+
+/// The same one, not one of the same bytes.
+impl PartialEq for Checkpoint {
+    fn eq(&self, other: &Checkpoint) -> bool {
+        *self.0 == *other.0
+    }
+}
 
 /// A running worker. Dropping it ends the worker.
 pub struct Engine {

@@ -234,7 +234,7 @@ mod tests {
     }
 
     /// Where the sentences are written that the page hears from elsewhere.
-    const SOURCES: [&str; 9] = [
+    const SOURCES: [&str; 12] = [
         include_str!("../../qnn-core/src/data/import.rs"),
         include_str!("../../qnn-core/src/data/idx.rs"),
         include_str!("../../qnn-core/src/data/mod.rs"),
@@ -244,6 +244,9 @@ mod tests {
         include_str!("../../qnn-engine/src/load.rs"),
         include_str!("../../qnn-engine/src/comparison.rs"),
         include_str!("../../qnn-gpu/src/device.rs"),
+        include_str!("../../qnn-files/src/header.rs"),
+        include_str!("../../qnn-files/src/packed.rs"),
+        include_str!("../../qnn-infer/src/file.rs"),
     ];
     /// Sentences that no visitor gets to see.
     const UNSEEN: [&str; 2] = ["Another load of data", "Digits that are drawn"];

@@ -1,36 +1,43 @@
-//! The visitor's own images: the worker that reads the files, and the dialog that shows what is in them before they are used,
-//! or says what is wrong. It reads no file itself.
+//! The visitor's own files: the worker that reads and writes them, and the dialog that shows what is in them, images or a
+//! network, before they are used, or says what is wrong. It reads no file itself.
 
 use std::rc::Rc;
 
 use gloo_events::EventListener;
 use js_sys::{Array, Object, Reflect};
-use qnn_protocol::{ClassPreview, FromImporter, Preview};
+use qnn_protocol::{ClassPreview, FromImporter, NetworkFormat, NetworkPreview, Preview};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{HtmlDialogElement, MessageEvent, Worker};
 use yew::prelude::*;
 
 use crate::app::Message;
-use crate::engine::{field, reason, spawn};
+use crate::engine::{Checkpoint, field, reason, spawn};
 use crate::files::Offered;
 use crate::format;
 use crate::language::{text, translated};
 use crate::names;
 use crate::pixels::Pixels;
+use crate::race;
 use crate::source::Own;
 
-/// Files on their way into the playground.
+/// Files on their way into the playground, or out of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Import {
     /// They are being read: how much is done, 0 to 1.
     Reading(f32),
+    /// A file is being made.
+    Writing,
     /// What is in them, and the images themselves.
     Read(Rc<Preview>, Rc<Own>),
+    /// A network, and what an engine goes on from.
+    Network(Rc<NetworkPreview>, Checkpoint),
+    /// The file that was asked for.
+    Written(JsValue),
     /// Why they cannot be used.
     Refused(AttrValue),
 }
 
-/// The worker that reads files. Dropping it ends the worker, and with it the reading.
+/// The worker that reads or writes files. Dropping it ends the worker, and with it the work.
 pub struct Importer {
     worker: Worker,
     _listeners: [EventListener; 3],
@@ -38,17 +45,43 @@ pub struct Importer {
 
 impl Importer {
     /// Starts to read files; `report` hears how it goes.
-    pub fn start(files: Vec<Offered>, report: Callback<Import>) -> Result<Importer, String> {
+    pub fn read(files: Vec<Offered>, report: Callback<Import>) -> Result<Importer, String> {
+        let list = files
+            .into_iter()
+            .map(|Offered { path, file }| object([("path", path.into()), ("file", file.into())]));
+        let list = list.collect::<Result<Array, JsValue>>();
+        let request = list.and_then(|list| object([("read", list.into())]));
+        Importer::start(request, report)
+    }
+
+    /// Starts to make a file of a network whose classes have such names; `report` hears of it.
+    pub fn write(
+        checkpoint: &Checkpoint,
+        format: NetworkFormat,
+        classes: &[String],
+        report: Callback<Import>,
+    ) -> Result<Importer, String> {
+        let plain = |error: serde_wasm_bindgen::Error| error.to_string();
+        let format = serde_wasm_bindgen::to_value(&format).map_err(plain)?;
+        let classes: Array = classes
+            .iter()
+            .map(|name| JsValue::from(name.as_str()))
+            .collect();
+        let asked = object([
+            ("checkpoint", checkpoint.0.clone().into()),
+            ("format", format),
+            ("classes", classes.into()),
+        ]);
+        Importer::start(asked.and_then(|asked| object([("write", asked)])), report)
+    }
+
+    fn start(
+        request: Result<JsValue, JsValue>,
+        report: Callback<Import>,
+    ) -> Result<Importer, String> {
         let begin = || -> Result<Worker, JsValue> {
             let worker = spawn("import.js")?;
-            let list = Array::new();
-            for Offered { path, file } in files {
-                let offered = Object::new();
-                Reflect::set(&offered, &"path".into(), &path.into())?;
-                Reflect::set(&offered, &"file".into(), &file)?;
-                list.push(&offered);
-            }
-            worker.post_message(&list)?;
+            worker.post_message(&request?)?;
             Ok(worker)
         };
         let worker = begin().map_err(|error| format!("{error:?}"))?;
@@ -84,7 +117,16 @@ impl Drop for Importer {
     }
 }
 
+fn object<const N: usize>(fields: [(&str, JsValue); N]) -> Result<JsValue, JsValue> {
+    let object = Object::new();
+    for (name, value) in fields {
+        Reflect::set(&object, &name.into(), &value)?;
+    }
+    Ok(object.into())
+}
+
 fn received(message: JsValue) -> Import {
+    let failed = |reason: String| Import::Refused(text!("own.failed", reason = reason));
     // The images are handed on as they are: only what is said of them is for the page.
     let read = field(&message, "Read");
     if read.is_object() {
@@ -92,9 +134,23 @@ fn received(message: JsValue) -> Import {
         let own = Own::new(field(&read, "images"));
         return match (preview, own) {
             (Ok(preview), Ok(own)) => Import::Read(preview.into(), own.into()),
-            (Err(error), _) => Import::Refused(text!("own.failed", reason = error)),
-            (_, Err(error)) => Import::Refused(text!("own.failed", reason = format!("{error:?}"))),
+            (Err(error), _) => failed(error.to_string()),
+            (_, Err(error)) => failed(format!("{error:?}")),
         };
+    }
+    // Neither are a network's weights, nor a file.
+    let network = field(&message, "Network");
+    if network.is_object() {
+        let preview = serde_wasm_bindgen::from_value::<NetworkPreview>(field(&network, "preview"));
+        return match (preview, field(&network, "checkpoint").dyn_into()) {
+            (Ok(preview), Ok(bytes)) => Import::Network(preview.into(), Checkpoint(bytes)),
+            (Err(error), _) => failed(error.to_string()),
+            (_, Err(_)) => failed(text!("engine.no_bytes").to_string()),
+        };
+    }
+    let written = field(&message, "Written");
+    if written.is_object() {
+        return Import::Written(field(&written, "file"));
     }
     match serde_wasm_bindgen::from_value(message) {
         Ok(FromImporter::Progress { fraction }) => Import::Reading(fraction),
@@ -102,8 +158,12 @@ fn received(message: JsValue) -> Import {
         Ok(FromImporter::Unreadable { name }) => {
             Import::Refused(text!("data.unreadable", name = name))
         }
-        Ok(FromImporter::Read { .. }) => unreachable!("it was taken above"),
-        Err(error) => Import::Refused(text!("own.failed", reason = error)),
+        Ok(
+            FromImporter::Read { .. } | FromImporter::Network { .. } | FromImporter::Written { .. },
+        ) => {
+            unreachable!("they were taken above")
+        }
+        Err(error) => failed(error.to_string()),
     }
 }
 
@@ -144,7 +204,14 @@ pub fn OwnData(properties: &OwnDataProperties) -> Html {
         Some(Import::Read(preview, _)) if preview.name != "your files" => {
             names::data(&preview.name)
         }
+        Some(Import::Network(preview, _)) => text!("own.network", name = race::name(&preview.spec)),
+        Some(Import::Writing) => text!("own.writing_heading"),
         _ => text!("own.heading"),
+    };
+    let use_it = |name: AttrValue| {
+        html! {
+            <button id="use-import" type="button" class="primary" onclick={dispatch.reform(|_: MouseEvent| Message::UseImport)}>{ name }</button>
+        }
     };
     html! {
         <dialog ref={dialog} id="own-data" class="card" aria-labelledby="own-heading" oncancel={on_escape}>
@@ -155,6 +222,13 @@ pub fn OwnData(properties: &OwnDataProperties) -> Html {
                         <>
                             <label for="reading">{ text!("own.reading") }</label>
                             <progress id="reading" max="1" value={fraction.to_string()} />
+                            <p class="buttons">{ leave(text!("own.cancel")) }</p>
+                        </>
+                    },
+                    Import::Writing => html! {
+                        <>
+                            <label for="writing">{ text!("own.writing") }</label>
+                            <progress id="writing" />
                             <p class="buttons">{ leave(text!("own.cancel")) }</p>
                         </>
                     },
@@ -169,17 +243,42 @@ pub fn OwnData(properties: &OwnDataProperties) -> Html {
                         <>
                             { shown(preview) }
                             <p class="buttons">
-                                <button id="use-import" type="button" class="primary" onclick={dispatch.reform(|_: MouseEvent| Message::UseImport)}>
-                                    { text!("own.use") }
-                                </button>
+                                { use_it(text!("own.use")) }
                                 { leave(text!("own.discard")) }
                             </p>
                         </>
                     },
+                    Import::Network(preview, _) => html! {
+                        <>
+                            <p id="own-about" role="status">{ about_network(preview) }</p>
+                            <p class="hint">
+                                { if preview.step.is_some() { text!("own.whole_network") } else { text!("own.packed_network") } }
+                            </p>
+                            <p class="buttons">
+                                { use_it(text!("own.join")) }
+                                { leave(text!("own.discard_network")) }
+                            </p>
+                        </>
+                    },
+                    // It is offered to be saved, not shown.
+                    Import::Written(_) => html! {},
                 } }
             }
         </dialog>
     }
+}
+
+fn about_network(preview: &NetworkPreview) -> AttrValue {
+    let spec = &preview.spec;
+    let widths = spec.hidden.iter().map(usize::to_string);
+    let widths: Vec<String> = widths.chain([preview.classes.to_string()]).collect();
+    text!(
+        "own.about_network",
+        shape = format!("{}-{}", preview.inputs, widths.join("-")),
+        weights = spec.weight_bits,
+        activations = spec.activation_bits,
+        steps = format::grouped(preview.step.unwrap_or_default().into())
+    )
 }
 
 fn shown(preview: &Preview) -> Html {

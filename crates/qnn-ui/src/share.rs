@@ -1,5 +1,6 @@
 //! The panel to share and to save: the link of the race, and what can be taken away as files. What is in the files is `take`'s.
 
+use qnn_protocol::NetworkFormat;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
@@ -13,7 +14,7 @@ pub enum File {
     ChartSvg,
     ChartPng,
     Measurements,
-    Network,
+    Network(NetworkFormat),
 }
 
 #[derive(Properties, PartialEq)]
@@ -56,6 +57,12 @@ pub fn Share(properties: &ShareProperties) -> Html {
             <button type="button" onclick={dispatch.reform(move |_: MouseEvent| Message::Take(file))}>{ name }</button>
         }
     };
+    let formats = [
+        (NetworkFormat::Training, text!("share.training")),
+        (NetworkFormat::Packed, text!("share.packed")),
+        (NetworkFormat::Rust, text!("share.rust")),
+        (NetworkFormat::C, text!("share.c")),
+    ];
     html! {
         <section id="share-panel" class="card share" aria-labelledby="share-heading">
             <h2 id="share-heading">{ text!("share.heading") }</h2>
@@ -76,10 +83,14 @@ pub fn Share(properties: &ShareProperties) -> Html {
                 { take(File::ChartSvg, text!("share.svg")) }
                 { take(File::ChartPng, text!("share.png")) }
                 { take(File::Measurements, text!("share.csv")) }
-                if let Some(name) = network {
-                    { take(File::Network, text!("share.network", name = name)) }
-                }
             </div>
+            if let Some(name) = network {
+                <div class="files" role="group" aria-labelledby="network-files">
+                    <h3 id="network-files">{ text!("share.network", name = name) }</h3>
+                    { for formats.into_iter().map(|(format, name)| take(File::Network(format), name)) }
+                    <p class="hint">{ text!("share.about_network") }</p>
+                </div>
+            }
         </section>
     }
 }
