@@ -3,8 +3,10 @@
 
 mod bench;
 mod cost;
+mod export;
 mod files;
 mod gpu;
+mod inspect;
 mod reproduce;
 mod settings;
 
@@ -15,12 +17,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bench::{Bench, bench};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use export::{Export, export};
 use indicatif::{ProgressBar, ProgressStyle};
+use inspect::{Inspect, inspect};
 use qnn_core::cost::weight_bytes;
 use qnn_core::data::{DataSet, Images, TrainingData};
 use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::{StepMetrics, Trainer};
+use qnn_files::write_training;
 use qnn_gpu::GpuTrainer;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reproduce::{Reproduce, reproduce};
@@ -46,6 +51,10 @@ enum Command {
     Train(Box<Train>),
     /// Tests a network that `train --save` kept.
     Eval(Eval),
+    /// Prints what the file of a network holds.
+    Inspect(Inspect),
+    /// Writes a network as a file that others can use: packed, as Rust, as C.
+    Export(Export),
     /// Counts what a network costs: bytes, operations, energy.
     Cost(Box<CostArguments>),
     /// Trains the networks of named recipes and reports how they did beside the paper's figures.
@@ -160,6 +169,8 @@ fn main() -> Result<()> {
             threads(arguments.output.threads)?.install(|| train(*arguments))
         }
         Command::Eval(arguments) => threads(arguments.output.threads)?.install(|| eval(arguments)),
+        Command::Inspect(arguments) => inspect(&arguments),
+        Command::Export(arguments) => export(arguments),
         Command::Cost(arguments) => cost::print(
             &arguments.settings.spec()?,
             arguments.inputs.into(),
@@ -214,7 +225,7 @@ fn train(arguments: Train) -> Result<()> {
         arguments.output.print(&report, || report.describe())?;
     }
     if let Some(file) = &arguments.save {
-        files::save(file, &trainer.checkpoint())?;
+        files::save(file, &write_training(&trainer, &data.classes))?;
     }
     let evaluation = trainer
         .freeze()
@@ -224,9 +235,10 @@ fn train(arguments: Train) -> Result<()> {
 }
 
 fn eval(arguments: Eval) -> Result<()> {
-    let trainer = files::trainer(&arguments.model)?;
+    let model = files::model(&arguments.model)?;
+    let trainer = model.trainer();
     let data = data_set(arguments.data.as_deref(), trainer.spec().seed)?;
-    check_fit(&trainer, &data)?;
+    check_fit(trainer, &data)?;
     ensure!(
         arguments.samples.is_none() || trainer.spec().weights().is_stochastic(),
         "The weights of this network are not stochastic: all samples would be the same."
@@ -237,13 +249,10 @@ fn eval(arguments: Eval) -> Result<()> {
             let networks = trainer.freeze_samples(count);
             clock.time(|| networks.evaluate_all(&data.test, EVALUATION_PIECE))
         }
-        None => {
-            let network = trainer.freeze();
-            clock.time(|| network.evaluate_all(&data.test, EVALUATION_PIECE))
-        }
+        None => clock.time(|| model.evaluate(&data.test, EVALUATION_PIECE))?,
     };
     clock.images += evaluation.images;
-    let report = FinalReport::new(&trainer, &data, evaluation, &clock);
+    let report = FinalReport::new(trainer, &data, evaluation, &clock);
     arguments.output.print(&report, || report.describe())
 }
 
@@ -342,8 +351,12 @@ impl Output {
         } else {
             describe()
         };
-        writeln!(std::io::stdout(), "{line}").context("Standard output cannot be written.")
+        print_line(&line)
     }
+}
+
+fn print_line(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("Standard output cannot be written.")
 }
 
 impl EpochReport {
