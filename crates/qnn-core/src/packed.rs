@@ -29,6 +29,70 @@ pub struct PackedLayer {
     /// `[units, inputs]`.
     weights: Operand,
     edge: Edge,
+    /// The logits of the last layer, where its sums are of integers.
+    scores: Option<Scores>,
+}
+
+/// Batch normalization of the last layer in integers: a score for each class, worth 2^exponent as a logit. Where a network
+/// is of integers they are its answer, so that whatever answers for it, with floats or without, says the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scores {
+    /// `[classes]`; [`qnn_infer::score`] says how all three make scores.
+    pub multiplier: Vec<i32>,
+    /// `[classes]`.
+    pub offset: Vec<i64>,
+    pub shift: u32,
+    pub exponent: i32,
+}
+
+impl Scores {
+    /// Bits of a score, of a multiplier and of what is shifted, besides the sign.
+    const SCORE_BITS: i32 = 24;
+    const MULTIPLIER_BITS: i32 = 30;
+    const SHIFTED_BITS: i32 = 61;
+
+    /// The scores of scale (sum unit) + shift for sums of up to `largest`; `None` where that is beyond float32.
+    fn new(scale: &[f32], shift: &[f32], units: &[f32], largest: i32) -> Option<Scores> {
+        let factor = |(scale, unit): (&f32, &f32)| f64::from(*scale) * f64::from(*unit);
+        let factors: Vec<f64> = scale.iter().zip(units).map(factor).collect();
+        let shifts: Vec<f64> = shift.iter().map(|shift| f64::from(*shift)).collect();
+        let bounds = factors.iter().zip(&shifts);
+        let bounds = bounds.map(|(factor, shift)| factor.abs() * f64::from(largest) + shift.abs());
+        // The exponent of a power of two above all magnitudes.
+        let above = |magnitudes: &mut dyn Iterator<Item = f64>| {
+            let largest = magnitudes.fold(f64::from(f32::MIN_POSITIVE), f64::max);
+            largest.log2().floor() as i32 + 1
+        };
+        if !factors.iter().chain(&shifts).all(|x| x.is_finite()) {
+            return None;
+        }
+        let bound = above(&mut bounds.into_iter());
+        let exponent = (bound - Scores::SCORE_BITS).max(qnn_infer::MIN_EXPONENT);
+        if exponent > qnn_infer::MAX_EXPONENT {
+            return None;
+        }
+        let multiplier = Scores::MULTIPLIER_BITS - above(&mut factors.iter().map(|x| x.abs()));
+        let precision = multiplier.min(Scores::SHIFTED_BITS - bound);
+        let fixed = |x: &f64| x * f64::powi(2.0, precision);
+        let shift = (precision + exponent).max(0) as u32;
+        // Rounded to the nearest, not down.
+        let half = (1i64 << shift) >> 1;
+        Some(Scores {
+            multiplier: factors.iter().map(|x| fixed(x).round() as i32).collect(),
+            offset: shifts
+                .iter()
+                .map(|x| fixed(x).round() as i64 + half)
+                .collect(),
+            shift,
+            exponent,
+        })
+    }
+
+    /// The logit of a class, exactly its score.
+    fn logit(&self, class: usize, sum: i32) -> f32 {
+        let score = qnn_infer::score(sum, self.multiplier[class], self.offset[class], self.shift);
+        score as f32 * f32::powi(2.0, self.exponent)
+    }
 }
 
 /// What becomes of a layer's sums.
@@ -128,6 +192,14 @@ impl PackedLayer {
         activations: Option<Quantizer>,
     ) -> PackedLayer {
         let inputs = weights.columns();
+        let scores = match (encoding, weights.encoding(), activations) {
+            (Some(a), Some(w), None) => {
+                let units = weights.units().iter().map(|unit| input_step * unit);
+                let units: Vec<f32> = units.collect();
+                Scores::new(&scale, &shift, &units, largest_sum(a, w, inputs))
+            }
+            _ => None,
+        };
         let edge = match (encoding, weights.encoding(), activations) {
             (Some(a), Some(w), Some(activations)) if activations.bits == Bits::ONE => {
                 let largest = largest_sum(a, w, inputs);
@@ -153,6 +225,7 @@ impl PackedLayer {
             input_step,
             weights,
             edge,
+            scores,
         }
     }
 
@@ -230,6 +303,11 @@ impl PackedLayer {
         &self.weights
     }
 
+    /// What the last layer makes of sums of integers, in integers.
+    pub fn scores(&self) -> Option<&Scores> {
+        self.scores.as_ref()
+    }
+
     /// What becomes of the sums.
     pub fn edge(&self) -> &Edge {
         &self.edge
@@ -276,6 +354,20 @@ impl PackedLayer {
     /// Batch normalization's outputs, `[images, units]`.
     fn outputs(&self, input: &Operand) -> Vec<f32> {
         let mut outputs = vec![0.0; input.rows() * self.units];
+        if let Some(scores) = &self.scores {
+            let rows = 0..input.rows();
+            input.for_each_sum(
+                rows,
+                &self.weights,
+                &mut outputs,
+                |_, units, sums, logits| {
+                    for (class, (logit, sum)) in units.zip(logits.iter_mut().zip(sums)) {
+                        *logit = scores.logit(class, *sum);
+                    }
+                },
+            );
+            return outputs;
+        }
         input.product(0..input.rows(), &self.weights, &mut outputs);
         if let Edge::Affine { scale, shift, .. } = &self.edge {
             for row in outputs.chunks_exact_mut(self.units) {
@@ -444,6 +536,26 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn scores_are_the_logits_of_the_floats(
+            classes in prop::collection::vec((-3.0f32..3.0, -40.0f32..40.0, -9i32..9), 1..5), bits in 1u32..24
+        ) {
+            let largest = (1 << bits) - 1;
+            let [scale, shift, units] = [0, 1, 2].map(|part| -> Vec<f32> {
+                classes.iter().map(|class| [class.0 * f32::powi(2.0, class.2), class.1, 0.5][part]).collect()
+            });
+            let scores = Scores::new(&scale, &shift, &units, largest).unwrap();
+            for (class, ((scale, shift), unit)) in scale.iter().zip(&shift).zip(&units).enumerate() {
+                let of = |sum: i32| f64::from(*scale) * f64::from(*unit) * f64::from(sum) + f64::from(*shift);
+                for sum in [-largest, -largest / 3, 0, 1, largest] {
+                    let found = f64::from(scores.logit(class, sum));
+                    // A 24-bit score, and a multiplier of 30 bits.
+                    let step = f64::powi(2.0, scores.exponent);
+                    prop_assert!((found - of(sum)).abs() <= step, "{} {}", found, of(sum));
+                }
+            }
+        }
+
         #[test]
         fn thresholds_say_what_floats_say(
             scale in prop_oneof![Just(0.0f32), -3.0f32..3.0], shift in -40.0f32..40.0, unit in 0.001f32..2.0

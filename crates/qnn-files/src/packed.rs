@@ -9,13 +9,6 @@ use safetensors::Dtype;
 
 use crate::header::{self, Tensor};
 
-/// Bits that a multiplier of the scores has, besides its sign.
-const MULTIPLIER_BITS: i32 = 30;
-/// Bits that an offset of the scores has at most, besides its sign.
-const OFFSET_BITS: i32 = 61;
-/// The smallest exponent: 2^-126 is the smallest normal float32.
-const MIN_EXPONENT: i32 = -126;
-
 /// Why a network cannot be packed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpackable {
@@ -61,54 +54,49 @@ type Part = (&'static str, Dtype, Vec<usize>, Vec<u8>);
 fn layer_tensors(layer: &PackedLayer) -> Result<Vec<Part>, Unpackable> {
     let units = layer.units();
     let mut parts = vec![weight(layer)?];
-    let Edge::Affine {
-        scale,
-        shift,
-        activations: None,
+    if let Edge::Affine {
+        activations: None, ..
     } = layer.edge()
-    else {
-        let thresholds = layer.level_thresholds();
-        let thresholds = thresholds.ok_or(Unpackable::Floats("activations"))?;
-        let levels = &thresholds.levels;
-        parts.push((
-            "levels",
-            Dtype::I8,
-            vec![levels.len()],
-            levels.iter().map(|level| *level as u8).collect(),
-        ));
-        if let (Edge::Affine { scale, shift, .. }, true) =
-            (layer.edge(), levels.len() > MAX_THRESHOLD_LEVELS)
-        {
-            parts.push(floats("scale", scale));
-            parts.push(floats("shift", shift));
-            parts.push(floats("unit", &[unit(layer)]));
-        } else {
-            let values = thresholds.values.iter().flat_map(|sum| sum.to_le_bytes());
-            parts.push((
-                "thresholds",
-                Dtype::I32,
-                vec![units, levels.len() - 1],
-                values.collect(),
-            ));
-            let falling = pack_bits(thresholds.falling.iter().copied());
-            parts.push(("falling", Dtype::U8, vec![falling.len()], falling));
+    {
+        let scores = layer.scores().ok_or(Unpackable::NotFinite)?;
+        let multiplier = scores.multiplier.iter().flat_map(|x| x.to_le_bytes());
+        let offset = scores.offset.iter().flat_map(|x| x.to_le_bytes());
+        parts.push(("multiplier", Dtype::I32, vec![units], multiplier.collect()));
+        parts.push(("offset", Dtype::I64, vec![units], offset.collect()));
+        for (part, number) in [
+            ("score_shift", scores.shift as i32),
+            ("exponent", scores.exponent),
+        ] {
+            parts.push((part, Dtype::I32, vec![1], number.to_le_bytes().to_vec()));
         }
         return Ok(parts);
-    };
-    let scores = Scores::new(unit(layer), scale, shift)?;
-    let multiplier = scores
-        .multiplier
-        .iter()
-        .flat_map(|number| number.to_le_bytes());
-    let offset = scores.offset.iter().flat_map(|number| number.to_le_bytes());
-    parts.push(("multiplier", Dtype::I32, vec![units], multiplier.collect()));
-    parts.push(("offset", Dtype::I64, vec![units], offset.collect()));
+    }
+    let thresholds = layer.level_thresholds();
+    let thresholds = thresholds.ok_or(Unpackable::Floats("activations"))?;
+    let levels = &thresholds.levels;
     parts.push((
-        "exponent",
-        Dtype::I32,
-        vec![1],
-        scores.exponent.to_le_bytes().to_vec(),
+        "levels",
+        Dtype::I8,
+        vec![levels.len()],
+        levels.iter().map(|level| *level as u8).collect(),
     ));
+    if let (Edge::Affine { scale, shift, .. }, true) =
+        (layer.edge(), levels.len() > MAX_THRESHOLD_LEVELS)
+    {
+        parts.push(floats("scale", scale));
+        parts.push(floats("shift", shift));
+        parts.push(floats("unit", &[unit(layer)]));
+    } else {
+        let values = thresholds.values.iter().flat_map(|sum| sum.to_le_bytes());
+        parts.push((
+            "thresholds",
+            Dtype::I32,
+            vec![units, levels.len() - 1],
+            values.collect(),
+        ));
+        let falling = pack_bits(thresholds.falling.iter().copied());
+        parts.push(("falling", Dtype::U8, vec![falling.len()], falling));
+    }
     Ok(parts)
 }
 
@@ -164,66 +152,4 @@ fn pack_bits(bits: impl Iterator<Item = bool>) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// Batch normalization of the last layer in integers: logit = (multiplier sum + offset) 2^exponent.
-struct Scores {
-    multiplier: Vec<i32>,
-    offset: Vec<i64>,
-    exponent: i32,
-}
-
-impl Scores {
-    /// As precise as the integers allow, which is more than float32 is.
-    fn new(unit: f32, scale: &[f32], shift: &[f32]) -> Result<Scores, Unpackable> {
-        let factors: Vec<f64> = scale
-            .iter()
-            .map(|scale| f64::from(*scale) * f64::from(unit))
-            .collect();
-        let largest = |values: &mut dyn Iterator<Item = f64>| {
-            values.fold(0.0, |largest: f64, x| largest.max(x.abs()))
-        };
-        let factor = largest(&mut factors.iter().copied());
-        let offset = largest(&mut shift.iter().copied().map(f64::from));
-        let all = scale.iter().chain(shift);
-        if !factor.is_finite() || all.into_iter().any(|x| !x.is_finite()) {
-            return Err(Unpackable::NotFinite);
-        }
-        // The exponent of the power of two above a magnitude.
-        let above = |magnitude: f64| magnitude.max(f64::MIN_POSITIVE).log2().floor() as i32 + 1;
-        let exponent = (above(factor) - MULTIPLIER_BITS).max(above(offset) - OFFSET_BITS);
-        let exponent = exponent.max(MIN_EXPONENT);
-        let fixed = |x: f64| (x * f64::powi(2.0, -exponent)).round();
-        Ok(Scores {
-            multiplier: factors.iter().map(|factor| fixed(*factor) as i32).collect(),
-            offset: shift
-                .iter()
-                .map(|shift| fixed(f64::from(*shift)) as i64)
-                .collect(),
-            exponent,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_are_the_logits_of_the_floats() {
-        let (unit, scale, shift) = (0.25, [3.0f32, -0.001, 0.0], [-1.5f32, 7e4, 1e-9]);
-        let scores = Scores::new(unit, &scale, &shift).unwrap();
-        for (class, (scale, shift)) in scale.iter().zip(&shift).enumerate() {
-            for sum in [-1000i32, 0, 1, 9999] {
-                let expected =
-                    f64::from(*scale) * f64::from(sum) * f64::from(unit) + f64::from(*shift);
-                let score =
-                    i64::from(scores.multiplier[class]) * i64::from(sum) + scores.offset[class];
-                let found = score as f64 * f64::powi(2.0, scores.exponent);
-                assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-            }
-        }
-        assert!(Scores::new(1.0, &[0.0, 0.0], &[0.0, 0.0]).is_ok());
-        assert!(Scores::new(1.0, &[f32::INFINITY], &[0.0]).is_err());
-    }
 }

@@ -100,9 +100,10 @@ fn affine(layer: &Layer<'_>, unit: usize, worth: f32, spec: &NetworkSpec) -> Aff
         Edge::Scores {
             multiplier,
             offset,
+            shift,
             exponent,
         } => {
-            let value = |integer: f64| integer * f64::powi(2.0, *exponent);
+            let value = |integer: f64| integer * f64::powi(2.0, *exponent - *shift as i32);
             Affine {
                 scale: (value(f64::from(multiplier.i32(unit))) / f64::from(worth)) as f32,
                 mean: 0.0,

@@ -8,7 +8,8 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 
 use crate::network::{Edge, Layer, Levels, Network, Numbers, Thresholds, Weights};
 use crate::{
-    Encoding, FORMAT_VERSION, MAX_CLASSES, MAX_DIGITS, MAX_LAYERS, MAX_THRESHOLD_LEVELS, MAX_WIDTH,
+    Encoding, FORMAT_VERSION, MAX_CLASSES, MAX_DIGITS, MAX_EXPONENT, MAX_LAYERS,
+    MAX_THRESHOLD_LEVELS, MAX_WIDTH, MIN_EXPONENT,
 };
 
 /// Why bytes are no packed network, in one sentence.
@@ -69,7 +70,7 @@ struct Tensor<'a> {
 }
 
 /// The parts of a layer, by their names in the file.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "weight",
     "thresholds",
     "falling",
@@ -79,6 +80,7 @@ const PARTS: [&str; 10] = [
     "unit",
     "multiplier",
     "offset",
+    "score_shift",
     "exponent",
 ];
 
@@ -244,18 +246,23 @@ impl<'a> Parts<'_, 'a> {
     fn scores(&self, classes: usize) -> Result<Edge<'a>, ParseError> {
         let multiplier = Numbers(self.bytes("multiplier", ("I32", 4), &[classes])?);
         let offset = Numbers(self.bytes("offset", ("I64", 8), &[classes])?);
-        let exponent = Numbers(self.bytes("exponent", ("I32", 4), &[1])?).i32(0);
-        // A sum has up to 29 bits and a multiplier 32: with such an offset a score fits 64.
+        let number = |part| Ok(Numbers(self.bytes(part, ("I32", 4), &[1])?).i32(0));
+        let (shift, exponent) = (number("score_shift")?, number("exponent")?);
+        // A sum has up to 29 bits and a multiplier 32: with such an offset all fits 64.
         let mut offsets = (0..classes).map(|class| offset.i64(class));
         if !offsets.all(|offset| offset.unsigned_abs() < 1 << 62) {
             return Err(self.misfit("offset"));
         }
-        if !(-126..=127).contains(&exponent) {
+        if !(0..64).contains(&shift) {
+            return Err(self.misfit("score_shift"));
+        }
+        if !(MIN_EXPONENT..=MAX_EXPONENT).contains(&exponent) {
             return Err(self.misfit("exponent"));
         }
         Ok(Edge::Scores {
             multiplier,
             offset,
+            shift: shift as u32,
             exponent,
         })
     }

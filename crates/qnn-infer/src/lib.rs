@@ -23,7 +23,7 @@ mod network;
 
 pub use encoding::Encoding;
 pub use file::ParseError;
-pub use network::{Edge, Layer, Levels, Network, Numbers, ShapeError, Thresholds, Weights};
+pub use network::{Edge, Layer, Levels, Network, Numbers, ShapeError, Thresholds, Weights, score};
 
 /// The version of the file format that is read; `docs/format.md` specifies it.
 pub const FORMAT_VERSION: u32 = 1;
@@ -35,5 +35,9 @@ pub const MAX_WIDTH: usize = 8192;
 pub const MAX_CLASSES: usize = 64;
 /// The most bit planes that a number is packed into.
 pub const MAX_DIGITS: usize = 8;
+/// Scores are worth a power of two of such an exponent: a normal float32, and the largest logit one too.
+pub const MIN_EXPONENT: i32 = -126;
+/// The largest exponent.
+pub const MAX_EXPONENT: i32 = 103;
 /// The most levels that are told apart by thresholds; more take an affine map.
 pub const MAX_THRESHOLD_LEVELS: usize = 16;

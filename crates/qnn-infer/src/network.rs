@@ -51,15 +51,26 @@ pub enum Edge<'a> {
         unit: f32,
         levels: Levels<'a>,
     },
-    /// The last layer's scores, multiplier sum + offset, in units of 2^exponent.
+    /// The last layer's [`score`]s, each worth 2^exponent.
     Scores {
         /// `[classes]`.
         multiplier: Numbers<'a>,
         /// `[classes]`.
         offset: Numbers<'a>,
+        shift: u32,
         exponent: i32,
     },
 }
+
+/// The score that a sum of the last layer makes: (multiplier sum + offset) 2^-shift, rounded down and clipped to 24 bits
+/// and a sign, so that float32 holds it exactly and tells the same scores apart.
+#[inline]
+pub fn score(sum: i32, multiplier: i32, offset: i64, shift: u32) -> i32 {
+    let score = (i64::from(multiplier) * i64::from(sum) + offset) >> shift;
+    score.clamp(-MAX_SCORE, MAX_SCORE) as i32
+}
+
+const MAX_SCORE: i64 = 1 << 24;
 
 /// For each unit the sums from which on its activation is another level.
 #[derive(Clone, Copy, Debug)]
@@ -352,12 +363,13 @@ impl<'a> Network<'a> {
         self.layers().iter().map(words).max().unwrap_or(0)
     }
 
-    /// Fills `scores`, `[classes]`, for the `pixels` of one image, `[inputs]`; the largest one's class is the answer.
+    /// Fills `scores`, `[classes]`, for the `pixels` of one image, `[inputs]`: the class of the largest, of equals the first, is
+    /// the answer.
     pub fn scores(
         &self,
         pixels: &[u8],
         buffer: &mut [u64],
-        scores: &mut [i64],
+        scores: &mut [i32],
     ) -> Result<(), ShapeError> {
         let classes = self.classes();
         if scores.len() != classes {
@@ -371,7 +383,7 @@ impl<'a> Network<'a> {
 
     /// The class of the largest score of one image, of equals the first, for its `pixels`, `[inputs]`.
     pub fn predict(&self, pixels: &[u8], buffer: &mut [u64]) -> Result<usize, ShapeError> {
-        let mut best = (0, i64::MIN);
+        let mut best = (0, i32::MIN);
         self.for_each_score(pixels, buffer, |class, score| {
             if score > best.1 {
                 best = (class, score);
@@ -380,7 +392,7 @@ impl<'a> Network<'a> {
         Ok(best.0)
     }
 
-    /// What a score of 1 is worth as a logit of the trained network.
+    /// What a score of 1 is worth as a logit.
     pub fn score_unit(&self) -> f32 {
         match self.layers[self.depth - 1].edge {
             // 2^exponent, whose exponent stands in its bits; checked when the file was read.
@@ -393,7 +405,7 @@ impl<'a> Network<'a> {
         &self,
         pixels: &[u8],
         buffer: &mut [u64],
-        mut take: impl FnMut(usize, i64),
+        mut take: impl FnMut(usize, i32),
     ) -> Result<(), ShapeError> {
         if pixels.len() != self.inputs() {
             return Err(ShapeError::Pixels {
@@ -413,15 +425,16 @@ impl<'a> Network<'a> {
         for layer in self.layers() {
             let input = Input::new(layer.input, layer.inputs, from);
             if let Edge::Scores {
-                multiplier, offset, ..
+                multiplier,
+                offset,
+                shift,
+                ..
             } = &layer.edge
             {
                 for class in 0..layer.units {
-                    let sum = i64::from(layer.sum(class, &input));
-                    take(
-                        class,
-                        i64::from(multiplier.i32(class)) * sum + offset.i64(class),
-                    );
+                    let (multiplier, offset) = (multiplier.i32(class), offset.i64(class));
+                    let sum = layer.sum(class, &input);
+                    take(class, score(sum, multiplier, offset, *shift));
                 }
             } else {
                 pack(layer.output(), layer.units, to, |unit| {

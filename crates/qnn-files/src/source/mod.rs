@@ -33,7 +33,7 @@ pub fn write_rust(network: &Network<'_>, classes: &[String]) -> String {
     ));
     let unit = network.score_unit();
     line(format!(
-        "/// What a score of 1 is worth as a logit of the trained network.\npub const SCORE_UNIT: f32 = {unit:e};"
+        "/// What a score of 1 is worth as a logit.\npub const SCORE_UNIT: f32 = {unit:e};"
     ));
     line(format!(
         "const WORDS: usize = {};",
@@ -73,11 +73,16 @@ pub fn write_rust(network: &Network<'_>, classes: &[String]) -> String {
                 )
             }
             Edge::Scores {
-                multiplier, offset, ..
+                multiplier,
+                offset,
+                shift,
+                ..
             } => {
                 let multiplier = array("MULTIPLIER", "i32", integers(*multiplier));
                 let offset = array("OFFSET", "i64", long_integers(*offset));
-                format!("Edge::Scores {{ multiplier: {multiplier}, offset: {offset} }}")
+                format!(
+                    "Edge::Scores {{ multiplier: {multiplier}, offset: {offset}, shift: {shift} }}"
+                )
             }
         };
         let digits = |encoding: Encoding| {
@@ -127,7 +132,7 @@ pub fn write_c(network: &Network<'_>, classes: &[String]) -> String {
     ));
     let unit = network.score_unit();
     line(format!(
-        "/* What a score of 1 is worth as a logit of the trained network. */\nconst float qnn_score_unit = {unit:e}f;"
+        "/* What a score of 1 is worth as a logit. */\nconst float qnn_score_unit = {unit:e}f;"
     ));
     line(format!(
         "#define QNN_WORDS {}\n",
@@ -194,7 +199,10 @@ pub fn write_c(network: &Network<'_>, classes: &[String]) -> String {
                 ));
             }
             Edge::Scores {
-                multiplier, offset, ..
+                multiplier,
+                offset,
+                shift,
+                ..
             } => {
                 fields.push(format!(
                     ".multiplier = {}",
@@ -204,6 +212,7 @@ pub fn write_c(network: &Network<'_>, classes: &[String]) -> String {
                     ".offset = {}",
                     array("offset", "int64_t", suffixed(long_integers(*offset), "LL"))
                 ));
+                fields.push(format!(".shift_by = {shift}"));
             }
         }
         layers.push(format!("    {{{}}},\n", fields.join(",\n     ")));
