@@ -240,9 +240,9 @@ test("the chart, the measurements and a network are taken away as files", () =>
         const lines = csv.toString().trim().split("\n");
         assert.equal(lines[0], "network,kind,step,seconds,epoch,loss,accuracy");
         assert.ok(lines.some((line) => /^"1-bit",test,/.test(line)) && lines.some((line) => /^"float32",training,/.test(line)));
-        const [name, network] = await take("Network 1-bit");
-        assert.match(name, /^qnn-w1-a1-step\d+\.qnn$/);
-        assert.equal(network.subarray(0, 14).toString(), "QNN checkpoint");
+        const [name, network] = await take("To go on training (safetensors)");
+        assert.match(name, /^qnn-w1-a1-step\d+-training\.safetensors$/);
+        assert.match(network.subarray(8, 200).toString(), /^\{"__metadata__":/);
     }, SMALL));
 
 test("a race survives a reload, and can be discarded", () =>
