@@ -346,7 +346,13 @@ impl Component for App {
                 self.training = false;
                 self.tell(&ToEngine::Step);
             }
-            Message::Reset => self.tell(&ToEngine::Reset),
+            Message::Reset => {
+                // What was opened and not yet trained is not waited for any more.
+                for one in self.race.all_mut() {
+                    one.restoring = false;
+                }
+                self.tell(&ToEngine::Reset);
+            }
             Message::ChooseNetwork(id) => {
                 self.race.choose(id);
                 self.chosen_changed();
@@ -372,7 +378,9 @@ impl Component for App {
                     {
                         self.alert = Some(text!("engine.not_restored", error = error));
                     }
-                    self.race.chosen_mut().checkpoint = checkpoint;
+                    let one = self.race.chosen_mut();
+                    one.restoring = checkpoint.is_some();
+                    one.checkpoint = checkpoint;
                     self.chosen_changed();
                 }
                 None => self.alert = Some(text!("race.no_room")),
