@@ -166,6 +166,8 @@ pub struct App {
     /// Files that are being read, or were; and what reads them.
     pub(crate) import: Option<Import>,
     importer: Option<Importer>,
+    /// What a file is to be made of the chosen network when its checkpoint has come.
+    format_wanted: Option<NetworkFormat>,
     /// What the file is called that the importer makes.
     file_to_come: Option<String>,
     pub(crate) strokes: Strokes,
@@ -269,6 +271,7 @@ impl Component for App {
             source_to_come: (address.data == Some(DataOption::Mnist)).then_some(Source::Mnist),
             import: None,
             importer: None,
+            format_wanted: None,
             file_to_come: None,
             strokes: Strokes::new(),
             drawn: false,
@@ -402,7 +405,13 @@ impl Component for App {
             Message::Share(shares) => self.shares = shares,
             Message::Take(file) => {
                 if let File::Network(format) = file {
-                    self.take_network(format);
+                    if self.engine.is_some() && self.threads.is_some() {
+                        // What was learned since the last checkpoint is to be in it.
+                        self.format_wanted = Some(format);
+                        self.tell(&ToEngine::Save);
+                    } else {
+                        self.take_network(format);
+                    }
                 } else if let Err(error) = self.take(file) {
                     self.alert = Some(text!("share.no_file", error = format!("{error:?}")));
                 }
@@ -880,6 +889,12 @@ impl App {
                 self.tell(&ToEngine::Save);
             }
             FromEngine::Saved => {
+                if let Some(format) = self.format_wanted.take() {
+                    self.take_network(format);
+                }
+                if self.wish.is_none() {
+                    return;
+                }
                 self.with_gpu = true;
                 // The same GPU, so that its controls stay where the keyboard is.
                 let gpu = self.gpu.clone();
