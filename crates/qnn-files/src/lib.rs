@@ -2,6 +2,7 @@
 //! makes bytes of networks and networks of bytes; it opens no files, and training and answering are other crates'.
 
 mod header;
+mod onnx;
 mod packed;
 mod source;
 mod training;
@@ -10,6 +11,7 @@ mod unpacked;
 use qnn_core::train::Trainer;
 
 pub use header::{Description, FileError, TensorDescription};
+pub use onnx::{write_float_onnx, write_onnx};
 pub use packed::{Unpackable, write_packed};
 pub use source::{write_c, write_rust};
 pub use training::{read_trainer, write_training};

@@ -1,0 +1,8 @@
+//! ONNX, the graphs that other programs run and give: packed networks and networks of floats are written, dense networks
+//! are read. It runs no graph.
+
+mod builder;
+mod export;
+mod proto;
+
+pub use export::{write_float_onnx, write_onnx};
