@@ -68,8 +68,9 @@ class Export(unittest.TestCase):
             for size in [1, 1000]:
                 with self.subTest(name, batch=size):
                     found = self.run_model(f"{name}.float.onnx", size)
-                    # 8 bits round again in every layer: a sum next to the middle of two levels may fall to either.
-                    np.testing.assert_allclose(found["logits"], logits, atol=2e-2 if name == "8-bit" else 1e-4)
+                    # Rounded sums that lie next to the middle of two levels may fall to either, where there are many levels.
+                    few_levels = name in ["float", "1-bit", "2-bit"]
+                    np.testing.assert_allclose(found["logits"], logits, atol=1e-4 if few_levels else 4e-2)
                     first, second = np.sort(logits, axis=1)[:, :-3:-1].T
                     clear = first - second > 4e-2
                     self.assertGreater(clear.mean(), 0.9)

@@ -1,6 +1,7 @@
 //! Files of trained networks: the project's own safetensors files (`docs/format.md`), and what other programs read. It
 //! makes bytes of networks and networks of bytes; it opens no files, and training and answering are other crates'.
 
+mod dense;
 mod header;
 mod onnx;
 mod packed;
@@ -10,6 +11,9 @@ mod unpacked;
 
 use qnn_core::train::Trainer;
 
+pub use dense::{
+    Activation, Dense, DenseError, DenseLayer, ImportError, PixelScaling, import_dense,
+};
 pub use header::{Description, FileError, TensorDescription};
 pub use onnx::{write_float_onnx, write_onnx};
 pub use packed::{Unpackable, write_packed};

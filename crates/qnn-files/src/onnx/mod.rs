@@ -3,6 +3,9 @@
 
 mod builder;
 mod export;
+mod import;
 mod proto;
+mod wire;
 
 pub use export::{write_float_onnx, write_onnx};
+pub(crate) use import::import;
