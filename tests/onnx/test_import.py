@@ -121,6 +121,15 @@ class Import(unittest.TestCase):
         graph.file(self.path("matmul.onnx"))
         self.compare("matmul.onnx", self.runtime("matmul.onnx", pixels.astype(np.float32) / 255))
 
+    def test_bytes_that_the_graph_dequantizes(self):
+        graph = Graph(elem_type=TensorProto.UINT8).add("DequantizeLinear", np.float32(1 / 128), np.uint8(100))
+        for index, (weight, bias) in enumerate(weights()):
+            graph.add("Gemm", weight, bias, transB=1)
+            if index < 2:
+                graph.add("Relu")
+        graph.file(self.path("bytes.onnx"))
+        self.compare("bytes.onnx", self.runtime("bytes.onnx", pixels))
+
     def test_relu_6_scalings_and_normalization_after_it(self):
         graph = Graph(opset=9, elem_type=TensorProto.UINT8)
         graph.add("Cast", to=TensorProto.FLOAT).add("Mul", np.float32(1 / 256))

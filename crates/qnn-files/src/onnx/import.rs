@@ -2,21 +2,19 @@
 //! chain is looked at only where the chain takes it in, as constants do; what is no chain is refused by the name of its
 //! node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use prost::Message;
 use prost::bytes::Bytes;
 use qnn_core::spec::MAX_HIDDEN_LAYERS;
-use safetensors::Dtype;
 
-use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, data_type};
+use super::constants::{Constant, Constants, Outcome, float, input, integer, refuse, transposed};
+use super::proto::{GraphProto, ModelProto, NodeProto, data_type};
 use super::wire::structure_bytes;
-use crate::dense::{Activation, Dense, DenseLayer, ImportError, PixelScaling, batch_norm, decoded};
+use crate::dense::{Activation, Dense, DenseLayer, ImportError, PixelScaling, batch_norm};
 
 /// The largest structure of a file that is read, in bytes: nodes, names and shapes of some thousand layers.
 const MAX_STRUCTURE: usize = 1 << 20;
-/// Nodes from a stored tensor to the constant that is made of it, at most.
-const MAX_DEPTH: usize = 16;
 /// Below this what pixels are first multiplied with makes about 1 of 255: networks that take 0 to 1 only make it larger.
 const BYTE_SCALE: f32 = 1.0 / 16.0;
 /// What the standard says BatchNormalization adds to a variance.
@@ -34,19 +32,10 @@ pub fn import(bytes: &[u8]) -> Result<Dense, Option<ImportError>> {
     Ok(Chain::new(&graph)?.follow()?)
 }
 
-/// A constant: numbers and their shape.
-#[derive(Clone)]
-struct Constant {
-    shape: Vec<usize>,
-    numbers: Vec<f32>,
-}
-
 /// The layers as far as the chain has been followed.
 struct Chain<'a> {
     graph: &'a GraphProto,
-    tensors: HashMap<&'a str, &'a TensorProto>,
-    /// The node that gives each value.
-    makers: HashMap<&'a str, &'a NodeProto>,
+    constants: Constants<'a>,
     /// The value that the chain has come to, and those before it.
     value: &'a str,
     passed: HashSet<&'a str>,
@@ -56,7 +45,8 @@ struct Chain<'a> {
     /// scale x + shift of what goes into the next layer: one of each, or one for each input.
     scale: Vec<f32>,
     shift: Vec<f32>,
-    /// The range of a quantized activation, which clips a hidden layer, but not the logits.
+    /// The range of quantization where the last layer has no activation: it clips hidden layers, ReLU is often left to it,
+    /// but not the logits. Where there is an activation its range is that of quantization already, about.
     range: Option<(f32, f32)>,
     /// Whether the chain has come to integers of known worth, which count as that.
     quantized: bool,
@@ -64,65 +54,14 @@ struct Chain<'a> {
     bytes: bool,
 }
 
-type Outcome<T> = Result<T, ImportError>;
-
-fn refuse<T>(node: &NodeProto, reason: impl Into<String>) -> Outcome<T> {
-    let node_name = [Some(&node.name), node.output.first()]
-        .into_iter()
-        .flatten();
-    let operator = match node.domain.as_str() {
-        "" | "ai.onnx" => node.op_type.clone(),
-        domain => format!("{domain}.{}", node.op_type),
-    };
-    Err(ImportError::Node {
-        node: node_name
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .cloned()
-            .unwrap_or_default(),
-        operator,
-        reason: reason.into(),
-    })
-}
-
-fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
-    node.attribute
-        .iter()
-        .find(|attribute| attribute.name == name)
-}
-
-fn float(node: &NodeProto, name: &str, default: f32) -> f32 {
-    attribute(node, name)
-        .and_then(|attribute| attribute.f)
-        .unwrap_or(default)
-}
-
-fn integer(node: &NodeProto, name: &str, default: i64) -> i64 {
-    attribute(node, name)
-        .and_then(|attribute| attribute.i)
-        .unwrap_or(default)
-}
-
-/// The input `index` of a node; `None` where it is left out.
-fn input(node: &NodeProto, index: usize) -> Option<&str> {
-    node.input
-        .get(index)
-        .map(String::as_str)
-        .filter(|name| !name.is_empty())
-}
-
 impl<'a> Chain<'a> {
     fn new(graph: &'a GraphProto) -> Outcome<Chain<'a>> {
-        let tensors = graph
-            .initializer
-            .iter()
-            .map(|tensor| (tensor.name.as_str(), tensor));
-        let tensors: HashMap<&str, &TensorProto> = tensors.collect();
+        let constants = Constants::new(graph);
         // Files of older versions name their constants among the inputs.
         let mut inputs = graph
             .input
             .iter()
-            .filter(|input| !tensors.contains_key(input.name.as_str()));
+            .filter(|input| !constants.is_stored(&input.name));
         let (Some(pixels), None) = (inputs.next(), inputs.next()) else {
             return Err(ImportError::Network(
                 "its graph has not one input, the images".into(),
@@ -132,15 +71,9 @@ impl<'a> Chain<'a> {
             .r#type
             .as_ref()
             .and_then(|of| of.tensor_type.as_ref());
-        let outputs = |node: &'a NodeProto| {
-            node.output
-                .iter()
-                .map(move |output| (output.as_str(), node))
-        };
         Ok(Chain {
             graph,
-            tensors,
-            makers: graph.node.iter().flat_map(outputs).collect(),
+            constants,
             value: &pixels.name,
             passed: HashSet::new(),
             layers: Vec::new(),
@@ -211,9 +144,10 @@ impl<'a> Chain<'a> {
         }
         match node.op_type.as_str() {
             "Identity" | "Cast" | "Dropout" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze"
-            | "Softmax" | "LogSoftmax" | "DequantizeLinear" => Ok(()),
+            | "Softmax" | "LogSoftmax" => Ok(()),
+            "DequantizeLinear" => self.dequantize(node),
             "MatMul" => {
-                let weights = self.matrix(node, 1)?;
+                let weights = self.constants.matrix(node, 1)?;
                 self.product(node, weights)
             }
             "Gemm" => self.gemm(node),
@@ -225,8 +159,8 @@ impl<'a> Chain<'a> {
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, is_first),
             "BatchNormalization" => self.batch_normalization(node),
             "QuantizeLinear" => {
-                self.range = Some(self.quantized_range(node, [1, 2])?);
-                self.quantized = true;
+                let range = self.constants.quantized_range(node, [1, 2])?;
+                self.quantize(range);
                 Ok(())
             }
             "Relu" => self.activate(node, Activation::RELU),
@@ -234,7 +168,7 @@ impl<'a> Chain<'a> {
             "Sign" => self.activate(node, Activation::Sign),
             "Clip" => {
                 let end = |index, name, default: f32| match input(node, index) {
-                    Some(_) => self.scalar(node, index),
+                    Some(_) => self.constants.scalar(node, index),
                     None => Ok(float(node, name, default)),
                 };
                 let lowest = end(1, "min", f32::NEG_INFINITY)?;
@@ -272,6 +206,7 @@ impl<'a> Chain<'a> {
             _ => return refuse(node, "there is an activation before it already"),
         };
         self.activated = true;
+        self.range = None;
         Ok(())
     }
 
@@ -295,9 +230,7 @@ impl<'a> Chain<'a> {
                 ),
             );
         }
-        if let Some((lowest, highest)) = self.range.take()
-            && !self.layers.is_empty()
-        {
+        if let Some((lowest, highest)) = self.range.take() {
             self.activate(node, Activation::Clip { lowest, highest })?;
         }
         if self.layers.len() > MAX_HIDDEN_LAYERS {
@@ -379,7 +312,7 @@ impl<'a> Chain<'a> {
     }
 
     fn arithmetic(&mut self, node: &NodeProto, is_first: bool) -> Outcome<()> {
-        let numbers = self.row(node, usize::from(is_first))?;
+        let numbers = self.constants.row(node, usize::from(is_first))?;
         let negative = || numbers.iter().map(|number| -number).collect::<Vec<f32>>();
         match (node.op_type.as_str(), is_first) {
             ("Add", _) => self.affine(node, &[1.0], &numbers),
@@ -394,7 +327,8 @@ impl<'a> Chain<'a> {
     }
 
     fn batch_normalization(&mut self, node: &NodeProto) -> Outcome<()> {
-        let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|index| self.row(node, index));
+        let [gamma, beta, mean, variance] =
+            [1, 2, 3, 4].map(|index| self.constants.row(node, index));
         let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
         let units = gamma.len();
         if [&beta, &mean, &variance]
@@ -412,7 +346,7 @@ impl<'a> Chain<'a> {
         if integer(node, "transA", 0) != 0 {
             return refuse(node, "the images are transposed (transA)");
         }
-        let mut weights = self.matrix(node, 1)?;
+        let mut weights = self.constants.matrix(node, 1)?;
         if integer(node, "transB", 0) != 0
             && let [units, inputs] = weights.shape[..]
         {
@@ -424,7 +358,12 @@ impl<'a> Chain<'a> {
         self.product(node, weights)?;
         let beta = float(node, "beta", 1.0);
         let bias = match input(node, 2) {
-            Some(_) => self.row(node, 2)?.iter().map(|bias| beta * bias).collect(),
+            Some(_) => self
+                .constants
+                .row(node, 2)?
+                .iter()
+                .map(|bias| beta * bias)
+                .collect(),
             None => vec![0.0],
         };
         self.affine(node, &[float(node, "alpha", 1.0)], &bias)
@@ -433,263 +372,103 @@ impl<'a> Chain<'a> {
     /// `QLinearMatMul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point)`.
     fn quantized_product(&mut self, node: &NodeProto) -> Outcome<()> {
         self.dequantize(node)?;
-        let weights = self.matrix(node, 3)?;
-        let weights = self.dequantized(node, weights, [4, 5], 1)?;
+        let weights = self.constants.matrix(node, 3)?;
+        let weights = self.constants.dequantized(node, weights, [4, 5], 1, 0)?;
         self.product(node, weights)?;
-        self.range = Some(self.quantized_range(node, [6, 7])?);
-        self.quantized = true;
+        let range = self.constants.quantized_range(node, [6, 7])?;
+        self.quantize(range);
         Ok(())
+    }
+
+    /// Notes that integers of such a range have come, which clips what they are made of.
+    fn quantize(&mut self, (lowest, highest): (f32, f32)) {
+        self.quantized = true;
+        self.range = (!self.activated).then_some((lowest, highest));
     }
 
     /// Takes (x - zero point) scale, both the next inputs of a node, of integers that are not worth that already: pixels.
     fn dequantize(&mut self, node: &NodeProto) -> Outcome<()> {
         if !std::mem::take(&mut self.quantized) {
-            let scale = self.scalar(node, 1)?;
+            let scale = self.constants.scalar(node, 1)?;
             let zero = match input(node, 2) {
-                Some(_) => self.scalar(node, 2)?,
+                Some(_) => self.constants.scalar(node, 2)?,
                 None => 0.0,
             };
             self.affine(node, &[scale], &[-zero * scale])?;
         }
         Ok(())
     }
+}
 
-    /// The range of what is quantized with the scale and the zero point at those inputs of a node.
-    fn quantized_range(&self, node: &NodeProto, [scale, zero]: [usize; 2]) -> Outcome<(f32, f32)> {
-        let scale = self.scalar(node, scale)?;
-        let Some(zero_name) = input(node, zero) else {
-            return Ok((0.0, 255.0 * scale)); // uint8 is the default.
-        };
-        let is_signed = self
-            .tensors
-            .get(zero_name)
-            .is_some_and(|tensor| tensor.data_type == data_type::INT8);
-        let (lowest, highest) = if is_signed {
-            (-128.0, 127.0)
-        } else {
-            (0.0, 255.0)
-        };
-        let zero = self.scalar(node, zero)?;
-        Ok(((lowest - zero) * scale, (highest - zero) * scale))
+#[cfg(test)]
+mod tests {
+    use super::super::proto::{TensorProto, TensorTypeProto, TypeProto, ValueInfoProto};
+    use super::*;
+
+    fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: op.into(),
+            input: inputs.iter().map(|input| input.to_string()).collect(),
+            output: vec![output.into()],
+            ..NodeProto::default()
+        }
     }
 
-    /// (x - zero point) scale, both at those inputs of a node, for the whole tensor or along `axis`.
-    fn dequantized(
-        &self,
-        node: &NodeProto,
-        mut constant: Constant,
-        [scale, zero]: [usize; 2],
-        axis: i64,
-    ) -> Outcome<Constant> {
-        let scale = self.row(node, scale)?;
-        let zero = match input(node, zero) {
-            Some(_) => self.row(node, zero)?,
-            None => vec![0.0; scale.len()],
+    fn refused(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> String {
+        let tensor_type = Some(TensorTypeProto::default());
+        let pixels = ValueInfoProto {
+            name: "pixels".into(),
+            r#type: Some(TypeProto { tensor_type }),
+            ..ValueInfoProto::default()
         };
-        let rank = constant.shape.len() as i64;
-        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(usize::MAX);
-        let along = if scale.len() == 1 {
-            Some(1)
-        } else {
-            constant.shape.get(axis).copied()
+        let graph = GraphProto {
+            node,
+            initializer,
+            input: vec![pixels],
+            ..GraphProto::default()
         };
-        if along != Some(scale.len()) || zero.len() != scale.len() {
-            return refuse(
-                node,
-                "its scale is neither one number nor one for each unit",
+        let model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        import(&model.encode_to_vec())
+            .unwrap_err()
+            .unwrap()
+            .to_string()
+    }
+
+    #[test]
+    fn constants_that_are_made_of_themselves_are_refused() {
+        for op in ["DequantizeLinear", "Identity", "Transpose"] {
+            let error = refused(
+                vec![
+                    node(op, &["weight", "weight", "weight"], "weight"),
+                    node("MatMul", &["pixels", "weight"], "sums"),
+                ],
+                Vec::new(),
             );
-        }
-        let after: usize = constant.shape.iter().skip(axis.saturating_add(1)).product();
-        for (place, number) in constant.numbers.iter_mut().enumerate() {
-            let index = place / after.max(1) % scale.len();
-            *number = (*number - zero[index]) * scale[index];
-        }
-        Ok(constant)
-    }
-
-    /// The constant of two axes at an input of a node.
-    fn matrix(&self, node: &NodeProto, index: usize) -> Outcome<Constant> {
-        let constant = self.constant(node, index, 0)?;
-        match constant.shape[..] {
-            [_, _] => Ok(constant),
-            _ => refuse(
-                node,
-                format!(
-                    "{} is of the shape {:?}, not of two axes",
-                    node.input[index], constant.shape
-                ),
-            ),
+            assert!(error.contains("weight is no constant"), "{error}");
         }
     }
 
-    /// The constant at an input of a node, a number or a row of them.
-    fn row(&self, node: &NodeProto, index: usize) -> Outcome<Vec<f32>> {
-        let constant = self.constant(node, index, 0)?;
-        let last = constant.shape.last().copied().unwrap_or(1);
-        if constant.numbers.is_empty() || constant.numbers.len() != last {
-            return refuse(
-                node,
-                format!(
-                    "{} is of the shape {:?}, not a row",
-                    node.input[index], constant.shape
-                ),
-            );
-        }
-        Ok(constant.numbers)
-    }
-
-    /// The constant at an input of a node, a single number.
-    fn scalar(&self, node: &NodeProto, index: usize) -> Outcome<f32> {
-        match self.constant(node, index, 0)?.numbers[..] {
-            [number] => Ok(number),
-            _ => refuse(
-                node,
-                format!("{} is not a single number", node.input[index]),
-            ),
-        }
-    }
-
-    /// The constant at an input of a node, which other nodes may have made of a stored one; `depth` counts them.
-    fn constant(&self, node: &NodeProto, index: usize, depth: usize) -> Outcome<Constant> {
-        let Some(name) = input(node, index) else {
-            return refuse(node, format!("its input {index} is missing"));
-        };
-        if let Some(tensor) = self.tensors.get(name) {
-            return stored(tensor);
-        }
-        let maker = self.makers.get(name).filter(|_| depth < MAX_DEPTH);
-        let Some(maker) = maker else {
-            return refuse(node, format!("{name} is no constant"));
-        };
-        if maker.op_type == "Constant" {
-            return match maker.attribute.first() {
-                Some(AttributeProto {
-                    t: Some(tensor), ..
-                }) => stored(tensor),
-                Some(AttributeProto {
-                    f: Some(number), ..
-                }) => Ok(Constant {
-                    shape: vec![],
-                    numbers: vec![*number],
-                }),
-                Some(AttributeProto { floats, .. }) if !floats.is_empty() => Ok(Constant {
-                    shape: vec![floats.len()],
-                    numbers: floats.clone(),
-                }),
-                _ => refuse(maker, "it holds no floats"),
+    #[test]
+    fn tensors_that_hold_other_numbers_than_their_shapes_are_refused() {
+        for (dims, numbers) in [
+            (vec![0, i64::MAX, i64::MAX], 0),
+            (vec![i64::MAX, i64::MAX], 4),
+            (vec![-2, -2], 4),
+            (vec![2, 3], 4),
+        ] {
+            let weight = TensorProto {
+                dims,
+                data_type: data_type::FLOAT,
+                float_data: vec![1.0; numbers],
+                name: "weight".into(),
+                ..TensorProto::default()
             };
-        }
-        if !matches!(
-            maker.op_type.as_str(),
-            "Identity" | "Cast" | "Transpose" | "DequantizeLinear"
-        ) {
-            return refuse(
-                node,
-                format!("{name} is no constant, but made by {}", maker.op_type),
-            );
-        }
-        let constant = self.constant(maker, 0, depth + 1)?;
-        match (maker.op_type.as_str(), &constant.shape[..]) {
-            ("DequantizeLinear", _) => {
-                self.dequantized(maker, constant, [1, 2], integer(maker, "axis", 1))
-            }
-            ("Transpose", [rows, columns]) => {
-                let swaps = attribute(maker, "perm").is_none_or(|perm| perm.ints == [1, 0]);
-                let (rows, columns) = (*rows, *columns);
-                Ok(if swaps {
-                    let numbers = transposed(&constant.numbers, rows, columns);
-                    Constant {
-                        shape: vec![columns, rows],
-                        numbers,
-                    }
-                } else {
-                    constant
-                })
-            }
-            ("Transpose", _) => refuse(maker, "it transposes what has not two axes"),
-            _ => Ok(constant),
+            let nodes = vec![node("MatMul", &["pixels", "weight"], "sums")];
+            let error = refused(nodes, vec![weight]);
+            assert!(error.contains("The tensor weight"), "{error}");
         }
     }
-}
-
-/// `[rows, columns]` as `[columns, rows]`.
-fn transposed(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(rows * columns);
-    for column in 0..columns {
-        out.extend(numbers.iter().skip(column).step_by(columns));
-    }
-    out
-}
-
-/// The numbers of a tensor that is stored in the file.
-fn stored(tensor: &TensorProto) -> Outcome<Constant> {
-    let refuse = |reason: String| {
-        Err(ImportError::Tensor {
-            tensor: tensor.name.clone(),
-            reason,
-        })
-    };
-    if tensor.data_location != 0 {
-        return refuse("its numbers lie in another file; save the network as one file".into());
-    }
-    let dtype = match tensor.data_type {
-        data_type::FLOAT => Dtype::F32,
-        data_type::UINT8 => Dtype::U8,
-        data_type::INT8 => Dtype::I8,
-        data_type::INT32 => Dtype::I32,
-        data_type::INT64 => Dtype::I64,
-        data_type::FLOAT16 => Dtype::F16,
-        data_type::DOUBLE => Dtype::F64,
-        data_type::BFLOAT16 => Dtype::BF16,
-        other => {
-            return refuse(format!(
-                "it is of the type {other} of TensorProto, which holds no weights"
-            ));
-        }
-    };
-    let raw = tensor.raw_data.as_deref().filter(|raw| !raw.is_empty());
-    let numbers = match (raw, dtype) {
-        (Some(raw), _) => decoded(dtype, raw).unwrap_or_default(),
-        (None, Dtype::F32) => tensor.float_data.clone(),
-        (None, Dtype::F64) => tensor
-            .double_data
-            .iter()
-            .map(|number| *number as f32)
-            .collect(),
-        (None, Dtype::I64) => tensor
-            .int64_data
-            .iter()
-            .map(|number| *number as f32)
-            .collect(),
-        // Halves stand there by their bits.
-        (None, Dtype::F16 | Dtype::BF16) => {
-            let bits = tensor
-                .int32_data
-                .iter()
-                .flat_map(|number| (*number as u16).to_le_bytes());
-            decoded(dtype, &bits.collect::<Vec<u8>>()).unwrap_or_default()
-        }
-        (None, _) => tensor
-            .int32_data
-            .iter()
-            .map(|number| *number as f32)
-            .collect(),
-    };
-    let shape: Option<Vec<usize>> = tensor
-        .dims
-        .iter()
-        .map(|length| usize::try_from(*length).ok())
-        .collect();
-    let shape = shape.unwrap_or_default();
-    let count = shape
-        .iter()
-        .try_fold(1usize, |product, length| product.checked_mul(*length));
-    if count != Some(numbers.len()) {
-        return refuse(format!(
-            "it holds {} numbers, which its shape {:?} does not",
-            numbers.len(),
-            tensor.dims
-        ));
-    }
-    Ok(Constant { shape, numbers })
 }

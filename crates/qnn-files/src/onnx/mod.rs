@@ -2,6 +2,7 @@
 //! are read. It runs no graph.
 
 mod builder;
+mod constants;
 mod export;
 mod import;
 mod proto;
