@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import numpy as np
-import onnx
+import onnx.reference
 import onnxruntime
 import reader
 from safetensors.numpy import load_file
@@ -61,6 +61,20 @@ class Export(unittest.TestCase):
                     np.testing.assert_array_equal(found["scores"], answers["scores"])
                     np.testing.assert_array_equal(found["label"], answers["labels"])
                     np.testing.assert_allclose(found["logits"], answers["logits"], atol=1e-5)
+
+    def test_other_runtimes_answer_exactly_alike(self):
+        unoptimized = onnxruntime.SessionOptions()
+        unoptimized.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        images = {"pixels": self.pixels[:100]}
+        for name in PACKED:
+            path, scores = self.path(f"{name}.onnx"), self.answers(name)["scores"][:100]
+            runtimes = {
+                "the standard's own evaluator": onnx.reference.ReferenceEvaluator(path),
+                "ONNX Runtime without folding": onnxruntime.InferenceSession(path, unoptimized, providers=["CPUExecutionProvider"]),
+            }
+            for runtime, session in runtimes.items():
+                with self.subTest(name, runtime=runtime):
+                    np.testing.assert_array_equal(session.run(["scores"], images)[0], scores)
 
     def test_networks_of_floats_answer_alike_but_for_rounding(self):
         for name in FLOAT:
