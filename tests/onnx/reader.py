@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 
 def scores(path, pixels):
-    """The scores, int64 [images, classes], of uint8 pixels, [images, inputs]."""
+    """The scores, [images, classes], of uint8 pixels, [images, inputs]."""
     with safe_open(path, "numpy") as file:
         assert file.metadata()["format"] == "qnn" and file.metadata()["version"] == "1"
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -15,7 +15,8 @@ def scores(path, pixels):
         part = {name.split(".", 2)[2]: tensor for name, tensor in tensors.items() if name.startswith(f"layers.{layer}.")}
         sums = np.rint(integers @ weights(part["weight"], integers.shape[1]).T).astype(np.int64)
         if "multiplier" in part:
-            return part["multiplier"].astype(np.int64) * sums + part["offset"]
+            scores = part["multiplier"].astype(np.int64) * sums + part["offset"] >> part["score_shift"]
+            return np.clip(scores, -(2**24), 2**24)
         integers = activations(part, sums).astype(np.float64)
 
 

@@ -60,7 +60,7 @@ class Export(unittest.TestCase):
                     found = self.run_model(f"{name}.onnx", size)
                     np.testing.assert_array_equal(found["scores"], answers["scores"])
                     np.testing.assert_array_equal(found["label"], answers["labels"])
-                    np.testing.assert_allclose(found["logits"], answers["logits"], atol=1e-5)
+                    np.testing.assert_array_equal(found["logits"], answers["logits"])
 
     def test_other_runtimes_answer_exactly_alike(self):
         unoptimized = onnxruntime.SessionOptions()
@@ -82,12 +82,12 @@ class Export(unittest.TestCase):
             for size in [1, 1000]:
                 with self.subTest(name, batch=size):
                     found = self.run_model(f"{name}.float.onnx", size)
-                    # Rounded sums that lie next to the middle of two levels may fall to either, where there are many levels.
-                    few_levels = name in ["float", "1-bit", "2-bit"]
-                    np.testing.assert_allclose(found["logits"], logits, atol=1e-4 if few_levels else 4e-2)
+                    alike = np.isclose(found["logits"], logits, atol=1e-4).all(axis=1)
+                    # Sums next to the middle of two levels may fall to either, where there are many levels.
+                    self.assertGreaterEqual(alike.mean(), 1 if name in ["float", "1-bit", "2-bit"] else 0.9)
                     first, second = np.sort(logits, axis=1)[:, :-3:-1].T
-                    clear = first - second > 4e-2
-                    self.assertGreater(clear.mean(), 0.9)
+                    clear = alike & (first - second > 1e-3)
+                    self.assertGreater(clear.mean(), 0.85)
                     np.testing.assert_array_equal(found["label"][clear], logits.argmax(axis=1)[clear])
 
     def test_a_reader_written_from_the_specification_answers_alike(self):

@@ -117,7 +117,7 @@ fn write_network(trainer: &Trainer, data: &DataSet, path: impl Fn(&str) -> PathB
         answers.extend((network.predict(pixels, &mut buffer)? as i64).to_le_bytes());
     }
     fs::write(path("safetensors"), &file)?;
-    let scores = TensorView::new(Dtype::I64, shape, &scores)?;
+    let scores = TensorView::new(Dtype::I32, shape, &scores)?;
     let answers = TensorView::new(Dtype::I64, vec![test.len()], &answers)?;
     let tensors = [("logits", logits), ("scores", scores), ("labels", answers)];
     write_tensors(&path("answers.safetensors"), tensors)

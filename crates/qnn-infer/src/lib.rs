@@ -23,7 +23,9 @@ mod network;
 
 pub use encoding::Encoding;
 pub use file::ParseError;
-pub use network::{Edge, Layer, Levels, Network, Numbers, ShapeError, Thresholds, Weights, score};
+pub use network::{
+    Edge, Layer, Levels, MAX_SCORE, Network, Numbers, ShapeError, Thresholds, Weights, score,
+};
 
 /// The version of the file format that is read; `docs/format.md` specifies it.
 pub const FORMAT_VERSION: u32 = 1;

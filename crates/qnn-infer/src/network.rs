@@ -70,7 +70,8 @@ pub fn score(sum: i32, multiplier: i32, offset: i64, shift: u32) -> i32 {
     score.clamp(-MAX_SCORE, MAX_SCORE) as i32
 }
 
-const MAX_SCORE: i64 = 1 << 24;
+/// The largest magnitude of a score.
+pub const MAX_SCORE: i64 = 1 << 24;
 
 /// For each unit the sums from which on its activation is another level.
 #[derive(Clone, Copy, Debug)]

@@ -17,12 +17,12 @@
 use qnn_core::quant::{PIXEL_STEP, Quantizer};
 use qnn_core::spec::{Bits, Levels, NetworkSpec};
 use qnn_core::train::Trainer;
-use qnn_infer::{Edge, Encoding, Layer, Network, Thresholds};
+use qnn_infer::{Edge, Encoding, Layer, MAX_SCORE, Network, Thresholds};
 
 use super::builder::{Builder, floats, int, ints, string};
 use super::proto::data_type::{FLOAT, INT32, INT64, UINT8};
 
-/// A file of the packed network: `pixels`, uint8 `[batch, inputs]`, become `scores`, int64 `[batch, classes]`, `logits`,
+/// A file of the packed network: `pixels`, uint8 `[batch, inputs]`, become `scores`, int32 `[batch, classes]`, `logits`,
 /// float32 `[batch, classes]`, and `label`, int64 `[batch]`. `classes` are the names of the classes.
 pub fn write_onnx(network: &Network<'_>, spec: &NetworkSpec, classes: &[String]) -> Vec<u8> {
     let mut graph = Builder::default();
@@ -45,17 +45,7 @@ pub fn write_onnx(network: &Network<'_>, spec: &NetworkSpec, classes: &[String])
         activations = match &layer.edge {
             Edge::Thresholds(edge) => compared(&mut graph, edge, layer.units, &sums, output, &name),
             Edge::Affine { .. } => rounded(&mut graph, &layer.edge, &sums, output, &name),
-            Edge::Scores {
-                multiplier, offset, ..
-            } => {
-                let sums = graph.cast(name("long_sums"), &sums, INT64);
-                let multiplier = multipliers(layer.units, |class| multiplier.i32(class));
-                let shape = [layer.units];
-                let multiplier = graph.constant(name("multiplier"), INT64, &shape, multiplier);
-                let offset = graph.constant(name("offset"), INT64, &shape, offset.0.to_vec());
-                let products = graph.node("Mul", name("products"), &[&sums, &multiplier], []);
-                graph.node("Add", "scores", &[&products, &offset], [])
-            }
+            Edge::Scores { .. } => scores(&mut graph, layer, &sums, &name),
         };
     }
     let scores = graph.cast("float_scores", &activations, FLOAT);
@@ -72,7 +62,7 @@ pub fn write_onnx(network: &Network<'_>, spec: &NetworkSpec, classes: &[String])
         "What the trained network gives each class.",
     );
     graph.output("label", INT64, None, "The class of the largest score.");
-    graph.output("scores", INT64, classes_of, "The logits as exact integers.");
+    graph.output("scores", INT32, classes_of, "The logits as exact integers.");
     let about = format!(
         "A quantized neural network, weights of {} and activations of {} bits, that computes with integers \
          (arXiv:1609.07061). Its weights are packed and unpacked by the graph itself.",
@@ -84,12 +74,6 @@ pub fn write_onnx(network: &Network<'_>, spec: &NetworkSpec, classes: &[String])
 /// What is added to integers of `encoding` to make them unsigned.
 fn zero_point(encoding: Encoding) -> u8 {
     (-encoding.range().0) as u8
-}
-
-/// Factors of scores as the 64-bit integers that are multiplied.
-fn multipliers(classes: usize, multiplier: impl Fn(usize) -> i32) -> Vec<u8> {
-    let longs = (0..classes).flat_map(|class| i64::from(multiplier(class)).to_le_bytes());
-    longs.collect()
 }
 
 /// Where the bits of a field stand in the unsigned weights.
@@ -273,6 +257,52 @@ fn levels_reached<const SIZE: usize>(
     let count = graph.node("ReduceSum", name("level"), &[&reached], attributes);
     let levels = graph.constant(name("levels"), data_type, &[levels.len()], levels.concat());
     graph.node("Gather", name("activations"), &[&levels, &count], [])
+}
+
+/// Adds the nodes that make scores, as `qnn_infer::score` does in 64 bits.
+fn scores(
+    graph: &mut Builder,
+    layer: &Layer<'_>,
+    sums: &str,
+    name: &impl Fn(&str) -> String,
+) -> String {
+    let Edge::Scores {
+        multiplier,
+        offset,
+        shift,
+        ..
+    } = &layer.edge
+    else {
+        return sums.into();
+    };
+    let shape = [layer.units];
+    let sums = graph.cast(name("long_sums"), sums, INT64);
+    let multipliers = (0..layer.units).map(|class| i64::from(multiplier.i32(class)));
+    let multipliers: Vec<u8> = multipliers.flat_map(i64::to_le_bytes).collect();
+    let multiplier = graph.constant(name("multiplier"), INT64, &shape, multipliers);
+    let offset = graph.constant(name("offset"), INT64, &shape, offset.0.to_vec());
+    let products = graph.node("Mul", name("products"), &[&sums, &multiplier], []);
+    let mut scores = graph.node("Add", name("unshifted"), &[&products, &offset], []);
+    // No operator shifts negative numbers. Without its remainder, which is never negative in ONNX, a number divides evenly.
+    // 2^63 is beyond 64 bits: so far it goes in two steps.
+    for (step, places) in [(*shift).min(62), shift.saturating_sub(62)]
+        .into_iter()
+        .enumerate()
+    {
+        if places > 0 {
+            let name = |part: &str| name(&format!("shift_{step}.{part}"));
+            let divisor = (1i64 << places).to_le_bytes().to_vec();
+            let divisor = graph.constant(name("divisor"), INT64, &[], divisor);
+            let remainder = graph.node("Mod", name("remainder"), &[&scores, &divisor], []);
+            let multiple = graph.node("Sub", name("multiple"), &[&scores, &remainder], []);
+            scores = graph.node("Div", name("shifted"), &[&multiple, &divisor], []);
+        }
+    }
+    let end = |value: i64| value.to_le_bytes().to_vec();
+    let lowest = graph.constant(name("lowest"), INT64, &[], end(-MAX_SCORE));
+    let highest = graph.constant(name("highest"), INT64, &[], end(MAX_SCORE));
+    let clipped = graph.node("Clip", name("clipped"), &[&scores, &lowest, &highest], []);
+    graph.cast("scores", &clipped, INT32)
 }
 
 /// Adds the nodes that round to levels of 5 to 8 bits in float32.
