@@ -138,7 +138,7 @@ test("what was taken is opened again, and goes on", () =>
             await page.locator("#files").setInputFiles(file.path);
             await page.locator("#use-import").waitFor();
             assert.match(await text(page, "own-heading"), /^A network: 1-bit$/);
-            assert.match(await text(page, "own-about"), /^784-128-10, weights of 1 bits/);
+            assert.match(await text(page, "own-about"), /^784-128-10; bits of the weights: 1, of the activations: 1\.$/);
             await picture(page, `networks-open-${name.split(" ")[0]}`);
             await page.locator("#use-import").click();
             await until(async () => !(await page.locator("#own-data").isVisible()), "it closes");

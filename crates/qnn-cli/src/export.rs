@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use qnn_files::{write_c, write_rust};
+use qnn_files::{write_c, write_float_onnx, write_onnx, write_rust};
 use qnn_infer::Network;
 use serde::Serialize;
 
@@ -29,6 +29,10 @@ pub struct Export {
 enum Format {
     /// safetensors with the packed network alone (.safetensors).
     Packed,
+    /// An ONNX graph of integers, its weights packed; of float32 where weights or activations are (.onnx).
+    Onnx,
+    /// An ONNX graph of float32, the quantized weights and activations as floats.
+    OnnxFloat,
     /// One file of Rust, without dependencies (.rs).
     Rust,
     /// One file of C99 (.c).
@@ -50,6 +54,7 @@ pub fn export(arguments: Export) -> Result<()> {
     let format = match (arguments.format, &*ending) {
         (Some(format), _) => format,
         (None, "safetensors") => Format::Packed,
+        (None, "onnx") => Format::Onnx,
         (None, "rs") => Format::Rust,
         (None, "c") => Format::C,
         (None, _) => {
@@ -60,12 +65,20 @@ pub fn export(arguments: Export) -> Result<()> {
         }
     };
     let model = files::model(&arguments.model)?;
-    let packed = model.packed()?;
-    let (network, classes) = (Network::parse(&packed)?, model.classes());
-    let bytes = match format {
-        Format::Packed => packed,
-        Format::Rust => write_rust(&network, &classes).into_bytes(),
-        Format::C => write_c(&network, &classes).into_bytes(),
+    let (trainer, classes) = (model.trainer(), model.classes());
+    let is_float =
+        format == Format::OnnxFloat || format == Format::Onnx && !trainer.spec().is_packable();
+    let bytes = if is_float {
+        write_float_onnx(trainer, &classes)
+    } else {
+        let packed = model.packed()?;
+        let network = Network::parse(&packed)?;
+        match format {
+            Format::Packed | Format::OnnxFloat => packed,
+            Format::Onnx => write_onnx(&network, trainer.spec(), &classes),
+            Format::Rust => write_rust(&network, &classes).into_bytes(),
+            Format::C => write_c(&network, &classes).into_bytes(),
+        }
     };
     files::save(&arguments.out, &bytes)?;
     let exported = Exported {

@@ -141,7 +141,10 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
     assert!(train(&["--spec", spec.to_str().unwrap()]).contains("of version 3"));
     fs::write(folder.path().join("model"), "a,b").unwrap();
     let model = folder.path().join("model");
-    assert!(refusal(&["eval", "--model", model.to_str().unwrap()]).contains("not a network that can be used"));
+    assert!(
+        refusal(&["eval", "--model", model.to_str().unwrap()])
+            .contains("not a network that can be used")
+    );
     fs::write(folder.path().join("images-idx3"), "label,pixel0").unwrap();
     assert!(train(&["--data", data]).contains("text file"));
 }

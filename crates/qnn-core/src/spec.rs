@@ -436,6 +436,14 @@ impl NetworkSpec {
         }
     }
 
+    /// Whether a network that answers is one of integers of up to 8 binary digits, which can be packed.
+    pub fn is_packable(&self) -> bool {
+        let quantizers = [self.weights(), self.activations()];
+        quantizers
+            .iter()
+            .all(|quantizer| quantizer.levels().is_some())
+    }
+
     /// Whether the latent weights of a network of this spec fit one of the `other`.
     pub fn same_shape(&self, other: &NetworkSpec) -> bool {
         self.hidden == other.hidden

@@ -32,9 +32,15 @@ pub struct Opened {
 
 /// Whether a file, by its name or its first bytes, is one that [`open`] reads.
 pub fn is_network(name: &str, bytes: &[u8]) -> bool {
-    let ends = [".safetensors", ".qnn"].into_iter();
+    let ends = [".safetensors", ".onnx", ".qnn"].into_iter();
     let name = name.to_ascii_lowercase();
     ends.into_iter().any(|end| name.ends_with(end)) || Trainer::is_checkpoint(bytes)
+}
+
+/// Whether a file, by its name or its first bytes, is a network of another program's: [`import_dense`] reads it.
+pub fn is_foreign(name: &str, bytes: &[u8]) -> bool {
+    let is_onnx = name.to_ascii_lowercase().ends_with(".onnx");
+    is_onnx || matches!(Description::of(bytes), Err(FileError::Foreign))
 }
 
 /// The network in a file of this project's, of whatever kind: what training goes on from, a packed network, or a checkpoint

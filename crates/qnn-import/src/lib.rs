@@ -7,11 +7,15 @@ use std::error::Error;
 use js_sys::Function;
 use qnn_core::data::import::{self, ImportError, ImportNote, NamedFile, Opened};
 use qnn_core::data::{DataSet, Images, TrainingData, Unpacker, data_set_from_files};
+use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::Trainer;
-use qnn_files::{write_c, write_packed, write_rust, write_training};
+use qnn_files::{
+    import_dense, write_c, write_float_onnx, write_onnx, write_packed, write_rust, write_training,
+};
 use qnn_infer::Network;
 use qnn_protocol::{
-    ClassPreview, FromImporter, ImageSet, NetworkFormat, NetworkPreview, OwnImages, Pixels, Preview,
+    ClassPreview, FromImporter, ImageSet, NetworkFormat, NetworkOrigin, NetworkPreview, OwnImages,
+    Pixels, Preview,
 };
 use serde::Serialize;
 use serde_bytes::ByteBuf;
@@ -20,6 +24,10 @@ use wasm_bindgen::prelude::*;
 /// Examples of each class in a preview, at most, and of all classes together, where each has one.
 const EXAMPLES: usize = 8;
 const ALL_EXAMPLES: usize = 60;
+/// Images that show how large the sums of a network from elsewhere become.
+const SAMPLES: u64 = 500;
+/// Of networks that have been trained elsewhere: they are to keep what they know.
+const GENTLE_LEARNING_RATE: f32 = 0.003;
 /// Milliseconds between two words of how far it is.
 const PATIENCE: f64 = 50.0;
 
@@ -68,7 +76,7 @@ pub fn read(files: JsValue, progress: &Function) -> Result<JsValue, JsValue> {
     if let [file] = &files[..]
         && qnn_files::is_network(&file.path, &file.bytes)
     {
-        return told(&open(&file.bytes).unwrap_or_else(refused));
+        return told(&open(file).unwrap_or_else(refused));
     }
     let files = files.into_iter().map(|file| NamedFile {
         path: file.path,
@@ -99,18 +107,52 @@ fn refused(error: Box<dyn Error>) -> FromImporter {
 }
 
 /// The network in a file.
-fn open(file: &[u8]) -> Result<FromImporter, Box<dyn Error>> {
-    let opened = qnn_files::open(file)?;
+fn open(file: &Offered) -> Result<FromImporter, Box<dyn Error>> {
+    let (trainer, origin) = if qnn_files::is_foreign(&file.path, &file.bytes) {
+        (foreign(file)?, NetworkOrigin::Foreign)
+    } else {
+        let qnn_files::Opened {
+            trainer, is_whole, ..
+        } = qnn_files::open(&file.bytes)?;
+        let step = trainer.step_count();
+        let origin = if is_whole {
+            NetworkOrigin::Training { step }
+        } else {
+            NetworkOrigin::Packed
+        };
+        (trainer, origin)
+    };
     let preview = NetworkPreview {
-        spec: opened.trainer.spec().clone(),
-        inputs: opened.trainer.inputs() as u32,
-        classes: opened.trainer.classes() as u32,
-        step: opened.is_whole.then(|| opened.trainer.step_count()),
+        spec: trainer.spec().clone(),
+        inputs: trainer.inputs() as u32,
+        classes: trainer.classes() as u32,
+        origin,
     };
     Ok(FromImporter::Network {
         preview: preview.into(),
-        checkpoint: opened.trainer.checkpoint(),
+        checkpoint: trainer.checkpoint(),
     })
+}
+
+/// A network of another program's, which begins here with 32 bits.
+fn foreign(file: &Offered) -> Result<Trainer, Box<dyn Error>> {
+    let dense = import_dense(&file.path, &file.bytes)?;
+    let digits = DataSet::procedural(1, SAMPLES).test;
+    if dense.inputs() != digits.image_size() {
+        return Err(format!(
+            "This network reads images of {} numbers; here only those of {} can be opened, others by the command line.",
+            dense.inputs(),
+            digits.image_size()
+        )
+        .into());
+    }
+    let spec = NetworkSpec {
+        weight_bits: Bits::FLOAT,
+        activation_bits: Bits::FLOAT,
+        learning_rate: GENTLE_LEARNING_RATE,
+        ..NetworkSpec::default()
+    };
+    Ok(dense.into_trainer(spec, &digits.pixels)?)
 }
 
 /// The file of a network, of an engine's `checkpoint`, as a [`NetworkFormat`]; `classes` are the names of its classes. Gives a
@@ -133,9 +175,13 @@ fn written(
     if format == NetworkFormat::Training {
         return Ok(write_training(&trainer, classes));
     }
+    if format == NetworkFormat::Onnx && !trainer.spec().is_packable() {
+        return Ok(write_float_onnx(&trainer, classes));
+    }
     let packed = write_packed(&trainer, classes)?;
     let network = Network::parse(&packed)?;
     Ok(match format {
+        NetworkFormat::Onnx => write_onnx(&network, trainer.spec(), classes),
         NetworkFormat::Training | NetworkFormat::Packed => packed,
         NetworkFormat::Rust => write_rust(&network, classes).into_bytes(),
         NetworkFormat::C => write_c(&network, classes).into_bytes(),

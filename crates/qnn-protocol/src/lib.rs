@@ -178,6 +178,8 @@ pub enum NetworkFormat {
     Training,
     /// What answers, as integers.
     Packed,
+    /// What answers, as an ONNX graph: of integers where it can be packed, else of floats.
+    Onnx,
     /// What answers, as one file of Rust.
     Rust,
     /// What answers, as one file of C.
@@ -191,8 +193,18 @@ pub struct NetworkPreview {
     /// Pixels of an image.
     pub inputs: u32,
     pub classes: u32,
-    /// Steps trained; `None` where the file holds the packed network alone.
-    pub step: Option<u32>,
+    pub origin: NetworkOrigin,
+}
+
+/// What of a network a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkOrigin {
+    /// All that training goes on from, after so many steps.
+    Training { step: u32 },
+    /// What answers, alone.
+    Packed,
+    /// A network of another program's, of floats.
+    Foreign,
 }
 
 /// What is in a visitor's files.

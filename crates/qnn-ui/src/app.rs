@@ -1157,6 +1157,7 @@ impl App {
         let end = match format {
             NetworkFormat::Training => "-training.safetensors",
             NetworkFormat::Packed => ".safetensors",
+            NetworkFormat::Onnx => ".onnx",
             NetworkFormat::Rust => ".rs",
             NetworkFormat::C => ".c",
         };

@@ -234,7 +234,7 @@ mod tests {
     }
 
     /// Where the sentences are written that the page hears from elsewhere.
-    const SOURCES: [&str; 12] = [
+    const SOURCES: [&str; 15] = [
         include_str!("../../qnn-core/src/data/import.rs"),
         include_str!("../../qnn-core/src/data/idx.rs"),
         include_str!("../../qnn-core/src/data/mod.rs"),
@@ -246,6 +246,9 @@ mod tests {
         include_str!("../../qnn-gpu/src/device.rs"),
         include_str!("../../qnn-files/src/header.rs"),
         include_str!("../../qnn-files/src/packed.rs"),
+        include_str!("../../qnn-files/src/dense/mod.rs"),
+        include_str!("../../qnn-files/src/dense/trainer.rs"),
+        include_str!("../../qnn-import/src/lib.rs"),
         include_str!("../../qnn-infer/src/file.rs"),
     ];
     /// Sentences that no visitor gets to see.

@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use gloo_events::EventListener;
 use js_sys::{Array, Object, Reflect};
-use qnn_protocol::{ClassPreview, FromImporter, NetworkFormat, NetworkPreview, Preview};
+use qnn_protocol::{
+    ClassPreview, FromImporter, NetworkFormat, NetworkOrigin, NetworkPreview, Preview,
+};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{HtmlDialogElement, MessageEvent, Worker};
 use yew::prelude::*;
@@ -252,7 +254,11 @@ pub fn OwnData(properties: &OwnDataProperties) -> Html {
                         <>
                             <p id="own-about" role="status">{ about_network(preview) }</p>
                             <p class="hint">
-                                { if preview.step.is_some() { text!("own.whole_network") } else { text!("own.packed_network") } }
+                                { match preview.origin {
+                                    NetworkOrigin::Training { step } => text!("own.whole_network", steps = format::grouped(step.into())),
+                                    NetworkOrigin::Packed => text!("own.packed_network"),
+                                    NetworkOrigin::Foreign => text!("own.foreign_network"),
+                                } }
                             </p>
                             <p class="buttons">
                                 { use_it(text!("own.join")) }
@@ -276,8 +282,7 @@ fn about_network(preview: &NetworkPreview) -> AttrValue {
         "own.about_network",
         shape = format!("{}-{}", preview.inputs, widths.join("-")),
         weights = spec.weight_bits,
-        activations = spec.activation_bits,
-        steps = format::grouped(preview.step.unwrap_or_default().into())
+        activations = spec.activation_bits
     )
 }
 

@@ -60,6 +60,7 @@ pub fn Share(properties: &ShareProperties) -> Html {
     let formats = [
         (NetworkFormat::Training, text!("share.training")),
         (NetworkFormat::Packed, text!("share.packed")),
+        (NetworkFormat::Onnx, AttrValue::from("ONNX")),
         (NetworkFormat::Rust, text!("share.rust")),
         (NetworkFormat::C, text!("share.c")),
     ];
