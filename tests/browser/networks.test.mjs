@@ -124,6 +124,8 @@ test("every format can be taken, and what needs a compiler compiles", () =>
         const whole = await take(page, "To go on training (safetensors)");
         assert.ok(parts(whole.bytes).header["layers.0.latent_weight"]);
 
+        const onnx = await take(page, "ONNX");
+        assert.ok(onnx.bytes.includes("MatMulInteger") && onnx.bytes.length < 30_000);
         const c = await take(page, "C source");
         execFileSync("cc", ["-std=c99", "-Wall", "-Werror", "-c", c.path, "-o", join(folder, "network.o")]);
         const rust = await take(page, "Rust source");
@@ -164,3 +166,35 @@ test("networks that cannot be packed or opened say why", () =>
         await picture(page, "networks-wrong");
         await page.locator("#cancel-import").click();
     }, "#race=mnist-128_w32_a32"));
+
+/** A safetensors file of float32 tensors, by name: shape and numbers. */
+function floats(tensors) {
+    const header = {};
+    let end = 0;
+    for (const [name, [shape, numbers]] of Object.entries(tensors)) {
+        header[name] = { dtype: "F32", shape, data_offsets: [end, (end += 4 * numbers.length)] };
+    }
+    const text = Buffer.from(JSON.stringify(header));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(text.length));
+    return Buffer.concat([length, text, ...Object.values(tensors).map(([, numbers]) => Buffer.from(Float32Array.from(numbers).buffer))]);
+}
+
+test("a network of another program joins the race and is trained on with fewer bits", () =>
+    visit(async (page) => {
+        const weights = (units, inputs) => Array.from({ length: units * inputs }, (_, place) => Math.sin(place * place) / Math.sqrt(inputs));
+        const foreign = join(folder, "theirs.safetensors");
+        const layer = (units, inputs) => [[units, inputs], weights(units, inputs)];
+        await writeFile(foreign, floats({ "fc1.weight": layer(32, 784), "fc1.bias": [[32], Array(32).fill(0)], "fc2.weight": layer(10, 32), "fc2.bias": [[10], Array(10).fill(0)] }));
+        await page.locator("#files").setInputFiles(foreign);
+        await page.locator("#use-import").waitFor();
+        assert.match(await text(page, "own-about"), /^784-32-10; bits of the weights: 32/);
+        assert.match(await page.locator("#own-data").innerText(), /comes from another program/);
+        await page.locator("#use-import").click();
+        await until(async () => !(await page.locator("#own-data").isVisible()), "it closes");
+        await page.locator("#train").click();
+        await until(async () => (await accuracy(page)) > 40, "it learns");
+        await page.locator("#weight-bits").fill("0");
+        await until(async () => (await page.locator("#leaderboard tbody tr").nth(1).innerText()).includes("W 1"), "it has fewer bits");
+        assert.ok((await steps(page)) > 0);
+    }));
