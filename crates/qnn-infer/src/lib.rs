@@ -20,6 +20,7 @@ extern crate std;
 mod encoding;
 mod file;
 mod network;
+mod popcount;
 
 pub use encoding::Encoding;
 pub use file::ParseError;

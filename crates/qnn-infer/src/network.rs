@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::{Encoding, MAX_DIGITS, MAX_LAYERS, MAX_WIDTH};
+use crate::{Encoding, MAX_DIGITS, MAX_LAYERS, MAX_WIDTH, popcount};
 
 /// Bits of a word of the activations.
 const WORD: usize = 64;
@@ -205,75 +205,71 @@ impl<'a> Weights<'a> {
 /// The inputs of a layer for one image, as bit planes.
 struct Input<'b> {
     encoding: Encoding,
-    /// `[digits, words_per_plane]`, the lowest bit of a word first.
+    /// `[words_per_plane, digits]`, the lowest bit of a word first: what meets the same word of the weights lies together.
     words: &'b [u64],
-    words_per_plane: usize,
-    /// Ones in each plane.
-    ones: [i32; MAX_DIGITS],
+    /// All inputs added up.
+    sum: i32,
 }
 
 impl<'b> Input<'b> {
     fn new(encoding: Encoding, count: usize, words: &'b [u64]) -> Input<'b> {
-        let words_per_plane = count.div_ceil(WORD);
-        let mut ones = [0; MAX_DIGITS];
-        for (ones, plane) in ones.iter_mut().zip(words.chunks_exact(words_per_plane)) {
-            *ones = plane.iter().map(|word| word.count_ones() as i32).sum();
+        let words = &words[..encoding.digits() * count.div_ceil(WORD)];
+        let mut sum = encoding.offset() * count as i32;
+        for planes in words.chunks_exact(encoding.digits()) {
+            for (digit, word) in planes.iter().enumerate() {
+                sum += encoding.coefficient(digit) * word.count_ones() as i32;
+            }
         }
         Input {
             encoding,
             words,
-            words_per_plane,
-            ones,
+            sum,
         }
     }
 
-    fn plane(&self, digit: usize) -> &'b [u64] {
-        &self.words[digit * self.words_per_plane..][..self.words_per_plane]
+    /// The sum, without their offset, of the inputs whose bits in a row of weights are ones.
+    fn sum_of_ones(&self, row: &[u8]) -> i32 {
+        match self.encoding.digits() {
+            1 => self.sum_of_digits::<1>(row),
+            2 => self.sum_of_digits::<2>(row),
+            3 => self.sum_of_digits::<3>(row),
+            4 => self.sum_of_digits::<4>(row),
+            5 => self.sum_of_digits::<5>(row),
+            6 => self.sum_of_digits::<6>(row),
+            7 => self.sum_of_digits::<7>(row),
+            _ => self.sum_of_digits::<MAX_DIGITS>(row),
+        }
     }
-}
 
-/// Ones in what `combine` makes of the bits of a row of weights and of a plane of the inputs.
-#[inline(always)]
-fn ones(row: &[u8], plane: &[u64], combine: impl Fn(u64, u64) -> u64) -> i32 {
-    let (whole, rest) = row.as_chunks();
-    let words = whole.iter().zip(plane);
-    let mut ones: u32 = words
-        .map(|(bytes, word)| combine(u64::from_le_bytes(*bytes), *word).count_ones())
-        .sum();
-    if let (false, Some(word)) = (rest.is_empty(), plane.get(whole.len())) {
-        let mut bytes = [0; 8];
-        bytes[..rest.len()].copy_from_slice(rest);
-        ones += combine(u64::from_le_bytes(bytes), *word).count_ones();
+    fn sum_of_digits<const DIGITS: usize>(&self, row: &[u8]) -> i32 {
+        let (words, _) = self.words.as_chunks();
+        let ones: [u32; DIGITS] = popcount::ones(row, words);
+        let terms = ones.iter().enumerate();
+        terms
+            .map(|(digit, ones)| self.encoding.coefficient(digit) * *ones as i32)
+            .sum()
     }
-    ones as i32
 }
 
 impl Layer<'_> {
     /// The sum of inputs times weights of a unit. With w = o + sum of c_i w_i over its digits and a likewise, each
     /// product of two bits is a bitwise and, and the sum over the inputs is its popcount.
     fn sum(&self, unit: usize, input: &Input<'_>) -> i32 {
-        let inputs = self.inputs as i32;
         let (w, a) = (self.weights.encoding, input.encoding);
         let row = |digit| self.weights.row(digit, unit, self.units);
         if (w, a) == (Encoding::Sign, Encoding::Sign) {
             // Signs that differ count -1, others +1 (paper section 1.5).
-            return inputs - 2 * ones(row(0), input.plane(0), |w, a| w ^ a);
+            return self.inputs as i32 - 2 * popcount::differing(row(0), input.words) as i32;
         }
-        let of_ones: i32 = (0..a.digits())
-            .map(|digit| a.coefficient(digit) * input.ones[digit])
-            .sum();
-        let mut sum = w.offset() * (inputs * a.offset() + of_ones);
-        for w_digit in 0..w.digits() {
-            let row = row(w_digit);
-            let mut of_row = 0;
+        let mut sum = w.offset() * input.sum;
+        for digit in 0..w.digits() {
+            let row = row(digit);
+            let mut of_row = input.sum_of_ones(row);
             if a.offset() != 0 {
                 let ones: u32 = row.iter().map(|byte| byte.count_ones()).sum();
-                of_row = a.offset() * ones as i32;
+                of_row += a.offset() * ones as i32;
             }
-            for a_digit in 0..a.digits() {
-                of_row += a.coefficient(a_digit) * ones(row, input.plane(a_digit), |w, a| w & a);
-            }
-            sum += w.coefficient(w_digit) * of_row;
+            sum += w.coefficient(digit) * of_row;
         }
         sum
     }
@@ -310,25 +306,28 @@ impl Layer<'_> {
     }
 }
 
-/// Packs integers, one for each place that is asked for, into bit planes of `words`; what is not filled stays.
+/// Packs integers, one for each place that is asked for, into bit planes of `words`, `[words_per_plane, digits]`.
 fn pack(
     encoding: Encoding,
     count: usize,
     words: &mut [u64],
     mut integer: impl FnMut(usize) -> i16,
 ) {
-    let words_per_plane = count.div_ceil(WORD);
-    for word in 0..words_per_plane {
-        let mut planes = [0u64; MAX_DIGITS];
-        let first = word * WORD;
-        for place in first..count.min(first + WORD) {
-            let code = encoding.code(integer(place));
-            for (digit, plane) in planes.iter_mut().enumerate().take(encoding.digits()) {
-                *plane |= u64::from(code >> digit & 1) << (place - first);
+    let planes = words.chunks_exact_mut(encoding.digits());
+    for (planes, first) in planes.zip((0..count).step_by(WORD)) {
+        planes.fill(0);
+        for first in (first..count.min(first + WORD)).step_by(8) {
+            let places = first..count.min(first + 8);
+            let codes = places.rev().fold(0, |codes, place| {
+                codes << 8 | u64::from(encoding.code(integer(place)))
+            });
+            for (digit, plane) in planes.iter_mut().enumerate() {
+                // The lowest bits of eight bytes, side by side: the product shifts bit i to place 56 + i and none onto another.
+                const LOWEST: u64 = 0x0101_0101_0101_0101;
+                const GATHER: u64 = 0x0102_0408_1020_4080;
+                let bits = (codes >> digit & LOWEST).wrapping_mul(GATHER) >> 56;
+                *plane |= bits << (first % WORD);
             }
-        }
-        for (digit, plane) in planes.iter().enumerate().take(encoding.digits()) {
-            words[digit * words_per_plane + word] = *plane;
         }
     }
 }
