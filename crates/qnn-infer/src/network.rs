@@ -287,7 +287,8 @@ impl Layer<'_> {
                 let (lowest, highest) = levels.range();
                 let steps = -f32::from(lowest);
                 let y = scale.f32(unit) * (sum as f32 * worth) + shift.f32(unit);
-                let clipped = (y * steps).clamp(f32::from(lowest), f32::from(highest));
+                // Not `clamp`, whose panic would bring along, for 20 KB, how floats are written.
+                let clipped = (y * steps).max(lowest.into()).min(highest.into());
                 // Around here float32 holds whole numbers only: the sum is rounded to one, ties to even.
                 const WHOLE: f32 = (3 << 22) as f32;
                 ((clipped + WHOLE) - WHOLE) as i8
