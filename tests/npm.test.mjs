@@ -1,17 +1,13 @@
 // The npm package as those who install it have it: in Node, in a browser without a bundler, and under TypeScript.
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { promisify } from "node:util";
 import { BLANK, launch, open, serve } from "./browser/support.mjs";
-
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const run = promisify(execFile);
+import { ROOT, run, writeFixture } from "./fixture.mjs";
 
 // A project with nothing in it but the installed package and a network, images and the core's answers.
 let project, load, network, images, answers;
@@ -20,8 +16,7 @@ const image = (index) => images.subarray(index * 784, (index + 1) * 784);
 
 before(async () => {
     project = await mkdtemp(join(tmpdir(), "qnn-npm-"));
-    const idx = process.env.QNN_DATA_DIR ? [join(process.env.QNN_DATA_DIR, "mnist")] : [];
-    await run("cargo", ["run", "-p", "qnn-files", "--example", "fixture", "--", project, "200", ...idx], { cwd: ROOT });
+    await writeFixture(project);
     await run("./dev", ["npm", join(project, "built")], { cwd: ROOT });
     const [archive] = (await readdir(join(project, "built"))).filter((name) => name.endsWith(".tgz"));
     await writeFile(join(project, "package.json"), '{ "private": true, "type": "module" }');

@@ -100,8 +100,8 @@ impl<'a> Network<'a> {
         let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let (header, data) = rest.split_at_checked(length).ok_or(ParseError::Damaged)?;
         let mut json = serde_json_core::de::Deserializer::new(header, None);
-        let header = json
-            .deserialize_map(HeaderVisitor)
+        let mut header = Header::default();
+        json.deserialize_map(HeaderVisitor(&mut header))
             .map_err(|_| ParseError::Damaged)?;
         json.end().map_err(|_| ParseError::Damaged)?;
         match header.version {
@@ -318,17 +318,18 @@ impl<'a> Header<'a> {
     }
 }
 
-struct HeaderVisitor;
+/// Fills a header in its place: a microcontroller's stack has no room for copies of three kilobytes.
+struct HeaderVisitor<'h, 'de>(&'h mut Header<'de>);
 
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header<'de>;
+impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("the header of a safetensors file")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<'de>, A::Error> {
-        let mut header = Header::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let header = self.0;
         while let Some(name) = map.next_key::<&str>()? {
             if name == "__metadata__" {
                 let Metadata {
@@ -342,7 +343,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 header.note(name, tensor);
             }
         }
-        Ok(header)
+        Ok(())
     }
 }
 
