@@ -3,34 +3,43 @@
 
 mod bench;
 mod cost;
+mod exit;
 mod export;
 mod files;
 mod gpu;
 mod inspect;
+mod pages;
+mod predict;
 mod reproduce;
+mod run;
 mod settings;
+mod signals;
+mod sweep;
+mod train;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bench::{Bench, bench};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use export::{Export, export};
-use indicatif::{ProgressBar, ProgressStyle};
 use inspect::{Inspect, inspect};
+use pages::{Completions, Man, completions, man};
+use predict::{Predict, predict};
 use qnn_core::cost::weight_bytes;
-use qnn_core::data::{DataSet, Images, TrainingData};
+use qnn_core::data::DataSet;
 use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
-use qnn_core::train::{StepMetrics, Trainer};
-use qnn_files::write_training;
-use qnn_gpu::GpuTrainer;
+use qnn_core::train::Trainer;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reproduce::{Reproduce, reproduce};
 use serde::Serialize;
 use settings::Settings;
+use sweep::{SweepArguments, sweep};
+use train::{Train, train};
 
 /// Procedural digits to test with where no other test images are given.
 const PROCEDURAL_TEST_IMAGES: u64 = 10_000;
@@ -39,7 +48,7 @@ const EVALUATION_PIECE: usize = 500;
 
 /// Trains and tests quantized neural networks (arXiv:1609.07061).
 #[derive(Parser)]
-#[command(name = "qnn", version, max_term_width = 100)]
+#[command(name = "qnn", version, max_term_width = 100, after_help = exit::CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -51,16 +60,24 @@ enum Command {
     Train(Box<Train>),
     /// Tests a network that `train --save` kept.
     Eval(Eval),
+    /// Prints what a network answers for images.
+    Predict(Predict),
     /// Prints what the file of a network holds.
     Inspect(Inspect),
-    /// Writes a network as a file that others can use: packed, as Rust, as C.
+    /// Writes a network as a file that others can use: packed, as ONNX, as Rust, as C.
     Export(Export),
     /// Counts what a network costs: bytes, operations, energy.
     Cost(Box<CostArguments>),
+    /// Trains a network for each choice of a grid of settings, here or by a scheduler.
+    Sweep(Box<SweepArguments>),
     /// Trains the networks of named recipes and reports how they did beside the paper's figures.
     Reproduce(Reproduce),
     /// Measures how fast it all is on this machine.
     Bench(Bench),
+    /// Prints what a shell needs to complete the commands of qnn.
+    Completions(Completions),
+    /// Writes the manual's pages of all commands.
+    Man(Man),
 }
 
 #[derive(Args)]
@@ -73,39 +90,6 @@ struct CostArguments {
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Args)]
-struct Train {
-    #[command(flatten)]
-    settings: Settings,
-    /// Epochs to train.
-    #[arg(long, default_value_t = 5)]
-    epochs: u32,
-    /// A folder of IDX files with images and labels, gzipped or not. Without it: procedural digits, endless.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// A folder whose test images are used instead of those that belong to the training data.
-    #[arg(long, value_name = "DIR")]
-    test_data: Option<PathBuf>,
-    /// Where to keep the trained network.
-    #[arg(long, value_name = "FILE")]
-    save: Option<PathBuf>,
-    /// Goes on from a network that was kept, with its settings, on the same data.
-    #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
-    resume: Option<PathBuf>,
-    /// What trains. The same steps either way, but for how floats are rounded.
-    #[arg(long, value_enum, default_value_t = Backend::Processor)]
-    backend: Backend,
-    #[command(flatten)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Backend {
-    Processor,
-    /// Through Vulkan, Metal or DX12.
-    Gpu,
 }
 
 #[derive(Args)]
@@ -133,21 +117,6 @@ struct Output {
     threads: Option<usize>,
 }
 
-/// What is printed after an epoch.
-#[derive(Serialize)]
-struct EpochReport {
-    epoch: u32,
-    step: u32,
-    /// Means over the epoch's steps.
-    train_loss: f32,
-    train_accuracy: f32,
-    /// The loss of the epoch's last step, for comparison bit by bit.
-    last_loss: f32,
-    test_loss: f32,
-    test_accuracy: f32,
-    images_per_second: f64,
-}
-
 /// What is printed last.
 #[derive(Serialize)]
 struct FinalReport<'a> {
@@ -163,12 +132,25 @@ struct FinalReport<'a> {
     images_per_second: f64,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            exit::code(&error).into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Train(arguments) => {
             threads(arguments.output.threads)?.install(|| train(*arguments))
         }
         Command::Eval(arguments) => threads(arguments.output.threads)?.install(|| eval(arguments)),
+        Command::Predict(arguments) => {
+            threads(arguments.output.threads)?.install(|| predict(&arguments))
+        }
         Command::Inspect(arguments) => inspect(&arguments),
         Command::Export(arguments) => export(arguments),
         Command::Cost(arguments) => cost::print(
@@ -176,10 +158,13 @@ fn main() -> Result<()> {
             arguments.inputs.into(),
             arguments.json,
         ),
+        Command::Sweep(arguments) => sweep(*arguments),
         Command::Reproduce(arguments) => {
             threads(arguments.threads)?.install(|| reproduce(arguments))
         }
         Command::Bench(arguments) => bench(arguments),
+        Command::Completions(arguments) => completions(&arguments, Arguments::command()),
+        Command::Man(arguments) => man(&arguments, Arguments::command()),
     }
 }
 
@@ -188,50 +173,6 @@ fn threads(count: Option<usize>) -> Result<ThreadPool> {
     ensure!(count != Some(0), "It takes at least one thread.");
     let pool = ThreadPoolBuilder::new().num_threads(count.unwrap_or(0));
     pool.build().context("The threads cannot be started.")
-}
-
-fn train(arguments: Train) -> Result<()> {
-    let resumed = arguments
-        .resume
-        .as_deref()
-        .map(files::trainer)
-        .transpose()?;
-    let spec = match &resumed {
-        Some(trainer) => trainer.spec().clone(),
-        None => arguments.settings.spec()?,
-    };
-    let data = data_set(arguments.data.as_deref(), spec.seed)?;
-    let other = arguments
-        .test_data
-        .as_deref()
-        .map(files::data_set)
-        .transpose()?;
-    let tested = other.as_ref().unwrap_or(&data);
-    let mut trainer = match resumed {
-        Some(trainer) => trainer,
-        None => Trainer::new(spec, data.test.image_size(), data.classes.len())?,
-    };
-    check_fit(&trainer, &data)?;
-    check_fit(&trainer, tested)?;
-
-    let mut on_gpu = match arguments.backend {
-        Backend::Processor => None,
-        Backend::Gpu => Some(pollster::block_on(gpu::trainer(&trainer, &data.train))?),
-    };
-    let mut clock = Clock::default();
-    for epoch in trainer.epoch()..trainer.epoch() + arguments.epochs {
-        let trainers = (&mut trainer, on_gpu.as_mut());
-        let report = train_epoch(trainers, &data.train, &tested.test, epoch, &mut clock)?;
-        arguments.output.print(&report, || report.describe())?;
-    }
-    if let Some(file) = &arguments.save {
-        files::save(file, &write_training(&trainer, &data.classes))?;
-    }
-    let evaluation = trainer
-        .freeze()
-        .evaluate_all(&tested.test, EVALUATION_PIECE);
-    let report = FinalReport::new(&trainer, tested, evaluation, &clock);
-    arguments.output.print(&report, || report.describe())
 }
 
 fn eval(arguments: Eval) -> Result<()> {
@@ -254,69 +195,6 @@ fn eval(arguments: Eval) -> Result<()> {
     clock.images += evaluation.images;
     let report = FinalReport::new(trainer, &data, evaluation, &clock);
     arguments.output.print(&report, || report.describe())
-}
-
-/// Trains an epoch, on the GPU where that is given, with a progress bar where there is a terminal, then tests.
-fn train_epoch(
-    (trainer, on_gpu): (&mut Trainer, Option<&mut GpuTrainer>),
-    data: &TrainingData,
-    test: &Images,
-    epoch: u32,
-    clock: &mut Clock,
-) -> Result<EpochReport> {
-    let template = "{prefix} {bar:40} {pos}/{len} images, {eta} left, {msg}";
-    let bar = ProgressBar::new(data.epoch_length() as u64)
-        .with_style(ProgressStyle::with_template(template)?);
-    bar.set_prefix(format!("epoch {}", epoch + 1));
-    let mut epoch_clock = Clock::default();
-    let (mut loss, mut accuracy, mut last_loss, mut steps) = (0.0, 0.0, 0.0, 0.0);
-    let mut count = |metrics: StepMetrics| {
-        loss += metrics.loss;
-        accuracy += metrics.accuracy;
-        last_loss = metrics.loss;
-        steps += 1.0;
-        bar.inc(metrics.images as u64);
-        bar.set_message(format!("loss {:.4}", metrics.loss));
-        metrics.images
-    };
-    match on_gpu {
-        None => {
-            while trainer.epoch() == epoch {
-                let metrics = epoch_clock.time(|| trainer.step(data))?;
-                epoch_clock.images += count(metrics);
-            }
-        }
-        Some(on_gpu) => {
-            let mut images = 0;
-            epoch_clock.time(|| -> Result<()> {
-                while on_gpu.epochs(data) < (epoch + 1) as f32 {
-                    let mut all = on_gpu.take_metrics()?;
-                    if !on_gpu.has_room() {
-                        all.extend(pollster::block_on(on_gpu.settle())?);
-                    }
-                    images += all.into_iter().map(&mut count).sum::<usize>();
-                    on_gpu.step(data);
-                }
-                let all = pollster::block_on(on_gpu.finish(trainer))?;
-                images += all.into_iter().map(&mut count).sum::<usize>();
-                Ok(())
-            })?;
-            epoch_clock.images += images;
-        }
-    }
-    bar.finish_and_clear();
-    clock.add(&epoch_clock);
-    let evaluation = trainer.freeze().evaluate_all(test, EVALUATION_PIECE);
-    Ok(EpochReport {
-        epoch: trainer.epoch(),
-        step: trainer.step_count(),
-        train_loss: loss / steps,
-        train_accuracy: accuracy / steps,
-        last_loss,
-        test_loss: evaluation.loss(),
-        test_accuracy: evaluation.accuracy(),
-        images_per_second: epoch_clock.images_per_second(),
-    })
 }
 
 fn data_set(folder: Option<&Path>, seed: u32) -> Result<DataSet> {
@@ -346,30 +224,16 @@ fn check_fit(trainer: &Trainer, data: &DataSet) -> Result<()> {
 
 impl Output {
     fn print(&self, report: &impl Serialize, describe: impl Fn() -> String) -> Result<()> {
-        let line = if self.json {
+        print_line(&if self.json {
             serde_json::to_string(report)?
         } else {
             describe()
-        };
-        print_line(&line)
+        })
     }
 }
 
 fn print_line(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("Standard output cannot be written.")
-}
-
-impl EpochReport {
-    fn describe(&self) -> String {
-        format!(
-            "epoch {:>3}   loss {:.4}   training {:.2} %   test {:.2} %   {:.0} images/s",
-            self.epoch,
-            self.train_loss,
-            100.0 * self.train_accuracy,
-            100.0 * self.test_accuracy,
-            self.images_per_second
-        )
-    }
 }
 
 impl<'a> FinalReport<'a> {
@@ -422,11 +286,6 @@ impl Clock {
         let result = work();
         self.time += begun.elapsed();
         result
-    }
-
-    fn add(&mut self, other: &Clock) {
-        self.time += other.time;
-        self.images += other.images;
     }
 
     fn images_per_second(&self) -> f64 {

@@ -1,6 +1,7 @@
 //! The settings of a network as arguments: a preset or a file, and what is to be different from it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::builder::PossibleValuesParser;
@@ -10,31 +11,15 @@ use qnn_core::spec::{
     Rounding,
 };
 
-#[derive(Args)]
-pub struct Settings {
-    /// The named settings to start from.
-    #[arg(long, default_value = PRESETS[0].name, value_parser = PossibleValuesParser::new(PRESETS.map(|preset| preset.name)))]
-    preset: String,
+/// Everything that a sweep does not vary.
+#[derive(Args, Clone, Default, PartialEq)]
+pub struct Base {
+    /// The named settings to start from; mnist-512 by default.
+    #[arg(long, value_parser = PossibleValuesParser::new(PRESETS.map(|preset| preset.name)))]
+    preset: Option<String>,
     /// A JSON file of settings to start from, as the last line of --json prints them under "spec".
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     spec: Option<PathBuf>,
-    /// Widths of the hidden layers, such as 512,512.
-    #[arg(long, value_delimiter = ',')]
-    hidden: Option<Vec<usize>>,
-    /// Bits of the weights: 1 to 8, or 32.
-    #[arg(long, value_parser = bits)]
-    weight_bits: Option<Bits>,
-    #[arg(long)]
-    weight_levels: Option<LevelsName>,
-    #[arg(long)]
-    weight_rounding: Option<RoundingName>,
-    /// Bits of the activations: 1 to 8, or 32.
-    #[arg(long, value_parser = bits)]
-    activation_bits: Option<Bits>,
-    #[arg(long)]
-    activation_levels: Option<LevelsName>,
-    #[arg(long)]
-    activation_rounding: Option<RoundingName>,
     /// Bits of the gradients in both products of the backward pass: 2 to 8, or 32.
     #[arg(long, value_parser = bits)]
     gradient_bits: Option<Bits>,
@@ -72,6 +57,30 @@ pub struct Settings {
     /// Images in a minibatch.
     #[arg(long)]
     batch_size: Option<usize>,
+}
+
+/// All settings of one network.
+#[derive(Args)]
+pub struct Settings {
+    #[command(flatten)]
+    base: Base,
+    /// Widths of the hidden layers, such as 512,512.
+    #[arg(long, value_delimiter = ',')]
+    hidden: Option<Vec<usize>>,
+    /// Bits of the weights: 1 to 8, or 32.
+    #[arg(long, value_parser = bits)]
+    weight_bits: Option<Bits>,
+    #[arg(long)]
+    weight_levels: Option<LevelsName>,
+    #[arg(long)]
+    weight_rounding: Option<RoundingName>,
+    /// Bits of the activations: 1 to 8, or 32.
+    #[arg(long, value_parser = bits)]
+    activation_bits: Option<Bits>,
+    #[arg(long)]
+    activation_levels: Option<LevelsName>,
+    #[arg(long)]
+    activation_rounding: Option<RoundingName>,
     /// Draws the first weights and the order of the images.
     #[arg(long)]
     seed: Option<u32>,
@@ -80,7 +89,7 @@ pub struct Settings {
 /// An enum of names for arguments, and what each stands for in a spec.
 macro_rules! names {
     ($name:ident for $type:ty { $($variant:ident => $value:expr,)* }) => {
-        #[derive(Clone, Copy, ValueEnum)]
+        #[derive(Clone, Copy, PartialEq, ValueEnum)]
         enum $name {
             $($variant,)*
         }
@@ -119,35 +128,38 @@ names!(LearningRateScaleName for LearningRateScale {
     Glorot => LearningRateScale::Glorot,
 });
 
-fn bits(text: &str) -> Result<Bits, String> {
+/// A time in seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok();
+    number
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| format!("{text} is not a number of seconds"))
+}
+
+/// A bit width.
+pub fn bits(text: &str) -> Result<Bits, String> {
     let number = text
         .parse()
         .map_err(|_| format!("{text} is not a number of bits"))?;
     Bits::new(number)
 }
 
-impl Settings {
-    /// The spec that the arguments describe, checked.
+impl Base {
+    /// The spec that the arguments describe, not checked yet.
     pub fn spec(&self) -> Result<NetworkSpec> {
-        let mut spec = match &self.spec {
-            Some(file) => {
+        let mut spec = match (&self.spec, &self.preset) {
+            (Some(file), _) => {
                 let text = std::fs::read_to_string(file)
                     .with_context(|| format!("{} cannot be read.", file.display()))?;
                 serde_json::from_str(&text)
                     .with_context(|| format!("{} does not describe a network.", file.display()))?
             }
-            None => Preset::named(&self.preset)
-                .ok_or_else(|| anyhow!("There is no preset {}.", self.preset))?
+            (None, Some(name)) => Preset::named(name)
+                .ok_or_else(|| anyhow!("There is no preset {name}."))?
                 .spec(),
+            (None, None) => NetworkSpec::default(),
         };
         let set = &mut spec;
-        replace(&mut set.hidden, &self.hidden);
-        replace(&mut set.weight_bits, &self.weight_bits);
-        replace(&mut set.weight_levels, &self.weight_levels);
-        replace(&mut set.weight_rounding, &self.weight_rounding);
-        replace(&mut set.activation_bits, &self.activation_bits);
-        replace(&mut set.activation_levels, &self.activation_levels);
-        replace(&mut set.activation_rounding, &self.activation_rounding);
         replace(&mut set.gradient_bits, &self.gradient_bits);
         replace(&mut set.gradient_levels, &self.gradient_levels);
         replace(&mut set.gradient_rounding, &self.gradient_rounding);
@@ -161,13 +173,29 @@ impl Settings {
         replace(&mut set.decay_epochs, &self.decay_epochs);
         replace(&mut set.learning_rate_scale, &self.learning_rate_scale);
         replace(&mut set.batch_size, &self.batch_size);
-        replace(&mut set.seed, &self.seed);
         if let Some(given) = self.momentum {
             let Optimizer::Sgd { momentum } = &mut set.optimizer else {
                 bail!("Only SGD has a momentum: add --optimizer sgd.");
             };
             *momentum = given;
         }
+        Ok(spec)
+    }
+}
+
+impl Settings {
+    /// The spec that the arguments describe, checked.
+    pub fn spec(&self) -> Result<NetworkSpec> {
+        let mut spec = self.base.spec()?;
+        let set = &mut spec;
+        replace(&mut set.hidden, &self.hidden);
+        replace(&mut set.weight_bits, &self.weight_bits);
+        replace(&mut set.weight_levels, &self.weight_levels);
+        replace(&mut set.weight_rounding, &self.weight_rounding);
+        replace(&mut set.activation_bits, &self.activation_bits);
+        replace(&mut set.activation_levels, &self.activation_levels);
+        replace(&mut set.activation_rounding, &self.activation_rounding);
+        replace(&mut set.seed, &self.seed);
         spec.validate()?;
         Ok(spec)
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use crate::files;
+use crate::{files, signals};
 use recipes::{Recipe, Run, recipes};
 use runs::{Report, Workshop};
 
@@ -84,6 +84,7 @@ pub fn reproduce(arguments: Reproduce) -> Result<()> {
     }
     let write = |report: &Report| report::write(&workshop.reports, &all, report, name);
     if let Some(data) = &data {
+        signals::watch()?;
         for recipe in chosen {
             for run in &recipe.runs {
                 if workshop.report()?.find(run, name).is_some() {

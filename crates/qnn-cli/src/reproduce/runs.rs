@@ -1,18 +1,19 @@
-//! Runs on disk: an unfinished one is a checkpoint and the curve so far, replaced as one, and kept until its outcome is;
-//! finished ones are all in `reproduction.json`. Several processes may work on different recipes in the same folders.
+//! Runs of recipes on disk: an unfinished one is what `run` saves, kept until its outcome is; finished ones are all in
+//! `reproduction.json`. Several processes may work on different recipes in the same folders.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use qnn_core::data::DataSet;
 use qnn_core::spec::{NetworkSpec, Rounding};
-use qnn_core::train::Trainer;
 use serde::{Deserialize, Serialize};
 
 use super::recipes::Run;
+use crate::exit::{Ending, is_divergence};
+use crate::run::{End, Epoch, Place, Training, percent};
 use crate::{EVALUATION_PIECE, files};
 
 /// How often an unfinished run is saved.
@@ -51,49 +52,10 @@ pub struct Outcome {
     pub spec: NetworkSpec,
 }
 
-/// What an epoch came to.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Epoch {
-    /// Mean of the steps.
-    pub train_loss: f32,
-    pub train_error_percent: f64,
-    pub test_loss: f32,
-    pub test_error_percent: f64,
-}
-
-/// An unfinished run, beside its checkpoint.
-#[derive(Serialize, Deserialize)]
-struct Unfinished {
-    spec: NetworkSpec,
-    data: String,
-    /// The file of the checkpoint that this belongs to.
-    checkpoint: String,
-    seconds: f64,
-    curve: Vec<Epoch>,
-    sums: Sums,
-}
-
-/// Of the epoch under way.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-struct Sums {
-    loss: f64,
-    accuracy: f64,
-    steps: u32,
-}
-
 /// The folders of reports and of unfinished runs.
 pub struct Workshop {
     pub reports: PathBuf,
     pub unfinished: PathBuf,
-}
-
-/// A run in training.
-struct Training<'a> {
-    trainer: Trainer,
-    data: &'a DataSet,
-    seconds: f64,
-    curve: Vec<Epoch>,
-    sums: Sums,
 }
 
 impl Report {
@@ -157,196 +119,82 @@ impl Workshop {
             files::save(&self.report_file(), text.as_bytes())?;
         }
         write(&report)?;
-        self.forget(&file_name(recipe, run));
+        self.place(recipe, run).forget();
         Ok(())
     }
 
     /// Trains a run to its end, from where it was stopped if it was.
+    ///
+    /// # Errors
+    ///
+    /// Among others [`Ending::Interrupted`], with the run saved.
     pub fn train(&self, recipe: &str, run: &Run, data: &DataSet) -> Result<Outcome> {
         create_folder(&self.unfinished)?;
-        let name = file_name(recipe, run);
-        let mut training = match self.resume(&name, run, data)? {
-            Some(training) => training,
-            None => Training::new(run, data)?,
-        };
+        let place = self.place(recipe, run);
+        let mut training = Training::resume_or_begin(&place, &run.spec, data)?;
         let template = "{prefix} {bar:30} {pos}/{len} steps, {eta} left, {msg}";
-        let length = data.train.epoch_length() / run.spec.batch_size.min(data.train.epoch_length());
-        let bar = ProgressBar::new(length as u64 * u64::from(run.epochs))
+        let bar = ProgressBar::new(training.epoch_steps() * u64::from(run.epochs))
             .with_style(ProgressStyle::with_template(template)?)
-            .with_prefix(run.label.clone())
-            .with_position(u64::from(training.trainer.step_count()));
-        let mut saved = Instant::now();
-        let mut diverged = None;
-        while training.trainer.epoch() < run.epochs && diverged.is_none() {
-            diverged = training.step().err();
-            bar.inc(1);
+            .with_prefix(run.label.clone());
+        let end = training.train(run.epochs, Some((&place, SAVE_INTERVAL)), |training, _| {
+            bar.set_position(training.steps());
             if let Some(last) = training.curve.last() {
                 bar.set_message(format!("{:.2} % test error", last.test_error_percent));
             }
-            if saved.elapsed() > SAVE_INTERVAL {
-                self.save(&name, &training)?;
-                saved = Instant::now();
-            }
-        }
+            Ok(())
+        });
         bar.finish_and_clear();
-        if diverged.is_none() {
-            self.save(&name, &training)?;
-        }
-        Ok(training.outcome(recipe, run, diverged.or_else(|| training.collapse())))
-    }
-
-    fn state_file(&self, name: &str) -> PathBuf {
-        self.unfinished.join(format!("{name}.json"))
-    }
-
-    fn resume<'a>(&self, name: &str, run: &Run, data: &'a DataSet) -> Result<Option<Training<'a>>> {
-        let file = self.state_file(name);
-        if !file.exists() {
-            return Ok(None);
-        }
-        let text = fs::read_to_string(&file)
-            .with_context(|| format!("{} cannot be read.", file.display()))?;
-        let kept: Unfinished = serde_json::from_str(&text)
-            .with_context(|| format!("{} is damaged; remove it to begin anew.", file.display()))?;
-        if kept.spec != run.spec || kept.data != data.name {
-            // The recipe or the data has become another since.
-            return Ok(None);
-        }
-        let trainer = files::trainer(&self.unfinished.join(&kept.checkpoint))?;
-        ensure!(
-            trainer.inputs() == data.test.image_size(),
-            "The unfinished run {name} is of images of another size."
-        );
-        Ok(Some(Training {
-            trainer,
-            data,
-            seconds: kept.seconds,
-            curve: kept.curve,
-            sums: kept.sums,
-        }))
-    }
-
-    /// The state names its checkpoint, so replacing the state replaces both.
-    fn save(&self, name: &str, training: &Training<'_>) -> Result<()> {
-        let checkpoint = format!("{name}.{}.checkpoint", training.trainer.step_count());
-        files::save(
-            &self.unfinished.join(&checkpoint),
-            &training.trainer.checkpoint(),
-        )?;
-        let state = Unfinished {
-            spec: training.trainer.spec().clone(),
-            data: training.data.name.clone(),
-            checkpoint: checkpoint.clone(),
-            seconds: training.seconds,
-            curve: training.curve.clone(),
-            sums: training.sums,
+        let diverged = match end {
+            Ok(End::Done) => training.collapse(),
+            Ok(End::Stopped(signal)) => bail!(Ending::Interrupted {
+                signal,
+                message:
+                    "Interrupted; what was trained is saved, and the same command goes on with it."
+                        .into(),
+            }),
+            Err(error) if is_divergence(&error) => Some(error.to_string()),
+            Err(error) => return Err(error),
         };
-        files::save(
-            &self.state_file(name),
-            serde_json::to_string(&state)?.as_bytes(),
-        )?;
-        self.remove_checkpoints(name, Some(&checkpoint));
-        Ok(())
+        Ok(outcome(&training, recipe, run, data, diverged))
     }
 
-    fn forget(&self, name: &str) {
-        // What is left behind does no harm: the state of a finished run is not read again.
-        let _ = fs::remove_file(self.state_file(name));
-        self.remove_checkpoints(name, None);
-    }
-
-    fn remove_checkpoints(&self, name: &str, but: Option<&str>) {
-        let Ok(entries) = fs::read_dir(&self.unfinished) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let file = entry.file_name().to_string_lossy().into_owned();
-            let is_of_run = file.starts_with(&format!("{name}.")) && file.ends_with(".checkpoint");
-            if is_of_run && Some(file.as_str()) != but {
-                let _ = fs::remove_file(entry.path());
-            }
+    fn place(&self, recipe: &str, run: &Run) -> Place {
+        let name = file_name(recipe, run);
+        Place {
+            checkpoint: self.unfinished.join(format!("{name}.checkpoint")),
+            state: self.unfinished.join(format!("{name}.json")),
         }
     }
 }
 
-impl<'a> Training<'a> {
-    fn new(run: &Run, data: &'a DataSet) -> Result<Training<'a>> {
-        Ok(Training {
-            trainer: Trainer::new(run.spec.clone(), data.test.image_size(), data.classes.len())?,
-            data,
-            seconds: 0.0,
-            curve: Vec::new(),
-            sums: Sums::default(),
-        })
-    }
-
-    /// Trains a step, and at the end of an epoch tests; why that diverged, if it did.
-    fn step(&mut self) -> Result<(), String> {
-        let begun = Instant::now();
-        let epoch = self.trainer.epoch();
-        let step = self.trainer.step(&self.data.train);
-        let metrics = step.map_err(|diverged| diverged.to_string())?;
-        self.seconds += begun.elapsed().as_secs_f64();
-        self.sums.loss += f64::from(metrics.loss);
-        self.sums.accuracy += f64::from(metrics.accuracy);
-        self.sums.steps += 1;
-        if self.trainer.epoch() > epoch {
-            let test = self
-                .trainer
-                .freeze()
-                .evaluate_all(&self.data.test, EVALUATION_PIECE);
-            // JSON has no such number, and no curve either.
-            if !test.loss().is_finite() {
-                return Err("the loss of the test images is not finite".into());
-            }
-            let steps = f64::from(self.sums.steps);
-            self.curve.push(Epoch {
-                train_loss: (self.sums.loss / steps) as f32,
-                train_error_percent: percent(1.0 - self.sums.accuracy / steps),
-                test_loss: test.loss(),
-                test_error_percent: percent(1.0 - test.correct as f64 / test.images as f64),
-            });
-            self.sums = Sums::default();
-        }
-        Ok(())
-    }
-
-    /// Whether training has gone nowhere, although all numbers are finite: no error is worth reporting then.
-    fn collapse(&self) -> Option<String> {
-        let (first, last) = (self.curve.first()?, self.curve.last()?);
-        let worse = self.curve.len() > 1 && last.train_loss > first.train_loss;
-        // A tenth right is what chance gives.
-        (worse || last.train_error_percent > 85.0).then(|| {
-            format!(
-                "the training loss went from {:.3} to {:.3}, {:.1} % of the training images wrong",
-                first.train_loss, last.train_loss, last.train_error_percent
-            )
-        })
-    }
-
-    fn outcome(&self, recipe: &str, run: &Run, diverged: Option<String>) -> Outcome {
-        let sampled = run.spec.weight_rounding == Rounding::Stochastic && diverged.is_none();
-        let test_error = self.curve.last().map(|epoch| epoch.test_error_percent);
-        Outcome {
-            recipe: recipe.into(),
-            label: run.label.clone(),
-            data: self.data.name.clone(),
-            seed: run.spec.seed,
-            epochs: run.epochs,
-            seconds: (self.seconds * 10.0).round() / 10.0,
-            threads: rayon::current_num_threads(),
-            test_error_percent: test_error.filter(|_| diverged.is_none()),
-            sampled_test_error_percent: sampled.then(|| {
-                let networks = self.trainer.freeze_samples(SAMPLES);
-                let test = networks.evaluate_all(&self.data.test, EVALUATION_PIECE);
-                percent(1.0 - test.correct as f64 / test.images as f64)
-            }),
-            published_test_error_percent: run.published.map(|published| published.test_error),
-            published_source: run.published.map(|published| published.source.into()),
-            diverged,
-            curve: self.curve.clone(),
-            spec: run.spec.clone(),
-        }
+fn outcome(
+    training: &Training,
+    recipe: &str,
+    run: &Run,
+    data: &DataSet,
+    diverged: Option<String>,
+) -> Outcome {
+    let sampled = run.spec.weight_rounding == Rounding::Stochastic && diverged.is_none();
+    let test_error = training.curve.last().map(|epoch| epoch.test_error_percent);
+    Outcome {
+        recipe: recipe.into(),
+        label: run.label.clone(),
+        data: data.name.clone(),
+        seed: run.spec.seed,
+        epochs: run.epochs,
+        seconds: (training.seconds * 10.0).round() / 10.0,
+        threads: rayon::current_num_threads(),
+        test_error_percent: test_error.filter(|_| diverged.is_none()),
+        sampled_test_error_percent: sampled.then(|| {
+            let networks = training.trainer.freeze_samples(SAMPLES);
+            let test = networks.evaluate_all(&data.test, EVALUATION_PIECE);
+            percent(1.0 - test.correct as f64 / test.images as f64)
+        }),
+        published_test_error_percent: run.published.map(|published| published.test_error),
+        published_source: run.published.map(|published| published.source.into()),
+        diverged,
+        curve: training.curve.clone(),
+        spec: run.spec.clone(),
     }
 }
 
@@ -362,11 +210,6 @@ fn file_name(recipe: &str, run: &Run) -> String {
             }
         })
         .collect()
-}
-
-/// A share in percent, to a thousandth: finer than an image of the test set.
-fn percent(share: f64) -> f64 {
-    (share * 100_000.0).round() / 1000.0
 }
 
 fn create_folder(folder: &Path) -> Result<()> {
@@ -427,28 +270,36 @@ mod tests {
             reports: folder.path().join("a"),
             unfinished: folder.path().join("b"),
         };
-        let name = file_name("recipe", &run);
+        let place = workshop.place("recipe", &run);
         let whole = workshop.train("recipe", &run, &data).unwrap();
         // Its last state is there until it is in the report: nothing is lost if that cannot be written.
         assert_eq!(
             workshop.train("recipe", &run, &data).unwrap().curve.len(),
             3
         );
-        workshop.forget(&name);
+        place.forget();
         assert_eq!(whole.curve.len(), 3);
         assert!(whole.test_error_percent.is_some() && whole.sampled_test_error_percent.is_some());
 
         // In the middle of the second epoch.
-        let mut stopped = Training::new(&run, &data).unwrap();
+        let begin = || Training::resume_or_begin(&place, &run.spec, &data).unwrap();
+        let mut stopped = begin();
         for _ in 0..14 {
             stopped.step().unwrap();
         }
-        workshop.save(&name, &stopped).unwrap();
+        stopped.save(&place, run.epochs).unwrap();
         stopped.step().unwrap();
-        workshop.save(&name, &stopped).unwrap();
+        stopped.save(&place, run.epochs).unwrap();
         assert_eq!(fs::read_dir(folder.path().join("b")).unwrap().count(), 2);
-        let resumed = workshop.resume(&name, &run, &data).unwrap().unwrap();
-        assert_eq!(resumed.trainer.step_count(), 15);
+        assert_eq!(begin().trainer.step_count(), 15);
+        // Killed between the state and its checkpoint: the checkpoint before has its state still.
+        let checkpoint = fs::read(&place.checkpoint).unwrap();
+        stopped.step().unwrap();
+        stopped.save(&place, run.epochs).unwrap();
+        fs::write(&place.checkpoint, checkpoint).unwrap();
+        let resumed = begin();
+        assert_eq!((resumed.trainer.step_count(), resumed.curve.len()), (15, 1));
+        assert!(resumed.loss().is_some());
         let resumed = workshop.train("recipe", &run, &data).unwrap();
         let figures = |outcome: &Outcome| -> Vec<(f32, f64, f32, f64)> {
             let epochs = outcome.curve.iter();
@@ -470,7 +321,8 @@ mod tests {
             name: "other".into(),
             ..data.clone()
         };
-        assert!(workshop.resume(&name, &run, &other).unwrap().is_none());
+        let begun = Training::resume_or_begin(&place, &run.spec, &other).unwrap();
+        assert_eq!(begun.trainer.step_count(), 0);
 
         // Finished runs are found by what they are, once, and their last state is forgotten.
         for _ in 0..2 {

@@ -321,6 +321,26 @@ fn part_named(folder: &str) -> Option<Part> {
     }
 }
 
+/// The image in a PNG file of any kind, `[height, width]`, 255 is ink: scaled to fit, and inverted where it is dark on light.
+pub fn read_picture(
+    path: &str,
+    bytes: &[u8],
+    width: usize,
+    height: usize,
+) -> Result<Vec<u8>, ImportError> {
+    if bytes.len() > MAX_PNG_BYTES {
+        return Err(ImportError::LargePng {
+            file: path.into(),
+            limit: MAX_PNG_BYTES,
+        });
+    }
+    let mut pixels = Grey::decode(path, bytes)?.fit(width, height);
+    if is_border_light(&pixels, width) {
+        pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
+    }
+    Ok(pixels)
+}
+
 /// An image in shades of grey, light is 255.
 struct Grey {
     width: usize,

@@ -1,0 +1,98 @@
+//! `qnn predict`: what a network answers for the images in PNG files. What an image is, and how it is brought to the network's
+//! size, is `qnn_core::data::import`'s.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use indicatif::ProgressBar;
+use qnn_core::data::import::read_picture;
+use qnn_core::packed::PackedNetwork;
+use serde::Serialize;
+
+use crate::{Output, files};
+
+#[derive(Args)]
+pub struct Predict {
+    /// The network, as `train --save` kept it.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// PNG images of any size, in grey or colours. Those that are dark on light are inverted; others than the network's size
+    /// are scaled to fit into it.
+    #[arg(value_name = "PNG", required = true)]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What a network answers for an image.
+#[derive(Serialize)]
+struct Answer<'a> {
+    file: &'a Path,
+    class: &'a str,
+    /// One for each class.
+    logits: Vec<f32>,
+}
+
+pub fn predict(arguments: &Predict) -> Result<()> {
+    let model = files::model(&arguments.model)?;
+    let (network, classes) = (model.trainer().freeze(), model.classes());
+    let side = network.inputs().isqrt();
+    ensure!(
+        side * side == network.inputs(),
+        "The network reads images of {} pixels, which make no square; PNG files cannot be brought to that size.",
+        network.inputs()
+    );
+    let bar = ProgressBar::new(arguments.images.len() as u64);
+    let mut refused = 0;
+    for file in bar.wrap_iter(arguments.images.iter()) {
+        match answer(&network, &classes, side, file) {
+            Ok(answer) => bar.suspend(|| arguments.output.print(&answer, || answer.describe()))?,
+            Err(error) => {
+                refused += 1;
+                bar.suspend(|| eprintln!("Error: {error:#}"));
+            }
+        }
+    }
+    if refused > 0 {
+        bail!(
+            "{refused} of {} files could not be answered.",
+            arguments.images.len()
+        );
+    }
+    Ok(())
+}
+
+fn answer<'a>(
+    network: &PackedNetwork,
+    classes: &'a [String],
+    side: usize,
+    file: &'a Path,
+) -> Result<Answer<'a>> {
+    let bytes = files::read(file)?;
+    let pixels = read_picture(&file.to_string_lossy(), &bytes, side, side)?;
+    let logits = network.logits(&pixels);
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    let class = best.and_then(|(class, _)| classes.get(class));
+    Ok(Answer {
+        file,
+        class: class.context("The network has no classes.")?,
+        logits,
+    })
+}
+
+impl Answer<'_> {
+    fn describe(&self) -> String {
+        let logits: Vec<String> = self
+            .logits
+            .iter()
+            .map(|logit| format!("{logit:.3}"))
+            .collect();
+        format!(
+            "{}: {}   logits {}",
+            self.file.display(),
+            self.class,
+            logits.join(" ")
+        )
+    }
+}

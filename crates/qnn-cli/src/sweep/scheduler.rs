@@ -1,0 +1,209 @@
+//! What schedulers need to run the jobs of a sweep: a job array of Slurm, or an indexed job of Kubernetes. It is written here,
+//! not handed in: who runs a cluster knows how.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::grid::Sweep;
+use crate::{files, print_line};
+
+/// Seconds before the time limit, or before a pod is killed, that a job has to save its network.
+const GRACE: u32 = 60;
+/// How often Kubernetes starts a job anew that fails.
+const RETRIES: u32 = 3;
+
+#[derive(Args)]
+pub struct Scheduling {
+    /// Writes what this scheduler needs, instead of running the jobs here.
+    #[arg(long, value_enum)]
+    scheduler: Option<Scheduler>,
+    /// Jobs that the scheduler runs at the same time; all by default.
+    #[arg(long, value_name = "NUMBER", requires = "scheduler", value_parser = clap::value_parser!(u32).range(1..))]
+    at_once: Option<u32>,
+    /// Cores of each job.
+    #[arg(long, value_name = "NUMBER", requires = "scheduler", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    cores: u32,
+    /// Memory of each job in megabytes.
+    #[arg(long, value_name = "MEGABYTES", requires = "scheduler", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    memory: u32,
+    /// Minutes after which Slurm interrupts a job, which then waits for its next turn.
+    #[arg(long, value_name = "MINUTES", requires = "scheduler", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..))]
+    time: u32,
+    /// Slurm's partition; its default without.
+    #[arg(long, value_name = "NAME", requires = "scheduler", value_parser = name)]
+    partition: Option<String>,
+    /// The image of Kubernetes' containers, with `qnn` on its path.
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        requires = "scheduler",
+        required_if_eq("scheduler", "kubernetes")
+    )]
+    image: Option<String>,
+    /// The claim of the volume that holds the sweep's folder.
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "scheduler",
+        required_if_eq("scheduler", "kubernetes")
+    )]
+    claim: Option<String>,
+    /// Where the containers see that volume, whose root is the sweep's folder.
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "scheduler",
+        default_value = "/sweep"
+    )]
+    mount: String,
+    /// Where the containers see the data; needed unless the digits are procedural.
+    #[arg(long, value_name = "PATH", requires = "scheduler")]
+    mounted_data: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Scheduler {
+    /// Writes sweep.sbatch, a job array.
+    Slurm,
+    /// Writes sweep.yaml, an indexed Job.
+    Kubernetes,
+}
+
+/// A name that needs no quotes anywhere.
+fn name(text: &str) -> Result<String, String> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.,".contains(letter);
+    if text.is_empty() || !text.chars().all(is_plain) {
+        return Err("it has letters, digits and _-., only".into());
+    }
+    Ok(text.into())
+}
+
+impl Scheduling {
+    pub fn is_wanted(&self) -> bool {
+        self.scheduler.is_some()
+    }
+
+    /// Writes what the scheduler needs into the folder of the sweep, and says how to hand it in.
+    pub fn write(&self, folder: &Path, sweep: &Sweep, json: bool) -> Result<()> {
+        let Some(scheduler) = self.scheduler else {
+            return Ok(());
+        };
+        let (file, text, command) = match scheduler {
+            Scheduler::Slurm => ("sweep.sbatch", self.batch_script(folder, sweep)?, "sbatch"),
+            Scheduler::Kubernetes => {
+                anyhow::ensure!(
+                    sweep.data.is_none() || self.mounted_data.is_some(),
+                    "Say with --mounted-data where the containers see the data."
+                );
+                // JSON is YAML, and quotes whatever needs it.
+                let text = serde_json::to_string_pretty(&self.kubernetes_job(sweep))? + "\n";
+                ("sweep.yaml", text, "kubectl create -f")
+            }
+        };
+        let file = folder.join(file);
+        files::save(&file, text.as_bytes())?;
+        let path = file.to_string_lossy();
+        let command = format!("{command} {}", shlex::try_quote(&path)?);
+        print_line(&if json {
+            json!({"file": path, "command": command, "jobs": sweep.jobs.len()}).to_string()
+        } else {
+            format!("{} jobs; hand them in with: {command}", sweep.jobs.len())
+        })
+    }
+
+    fn batch_script(&self, folder: &Path, sweep: &Sweep) -> Result<String> {
+        let absolute = |path: PathBuf| -> Result<String> {
+            let path = std::path::absolute(&path)
+                .with_context(|| format!("{} is no path.", path.display()))?;
+            Ok(shlex::try_quote(&path.to_string_lossy())?.into_owned())
+        };
+        let program = std::env::current_exe().context("This program's file is not known.")?;
+        let (folder, program) = (absolute(folder.into())?, absolute(program)?);
+        let last = sweep.jobs.len() - 1;
+        let at_once = self
+            .at_once
+            .map_or(String::new(), |jobs| format!("%{jobs}"));
+        let partition = self.partition.as_ref();
+        let partition = partition.map_or(String::new(), |name| {
+            format!("#SBATCH --partition={name}\n")
+        });
+        let (cores, memory, time) = (self.cores, self.memory, self.time);
+        Ok(format!(
+            "#!/bin/bash
+# Written by `qnn sweep`. Each task of the array runs one job, which goes on where it was stopped.
+#SBATCH --job-name=qnn-sweep
+#SBATCH --array=0-{last}{at_once}
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task={cores}
+#SBATCH --mem={memory}M
+#SBATCH --time={time}
+{partition}#SBATCH --requeue
+#SBATCH --signal=TERM@{GRACE}
+#SBATCH --output=/dev/null
+folder={folder}
+job=$SLURM_ARRAY_TASK_ID
+mkdir -p \"$folder/jobs/$job\"
+srun --ntasks=1 {program} sweep \"$folder\" --job \"$job\" --threads {cores} >>\"$folder/jobs/$job/log\" 2>&1
+code=$?
+# Interrupted before the time limit, with its network saved: it waits for its next turn.
+if [ \"$code\" -eq 143 ]; then scontrol requeue \"$SLURM_JOB_ID\"; fi
+exit \"$code\"
+"
+        ))
+    }
+
+    fn kubernetes_job(&self, sweep: &Sweep) -> Value {
+        let literal = |text: &str| text.replace("$(", "$$(");
+        let mut arguments = vec![
+            "sweep".to_owned(),
+            literal(&self.mount),
+            "--job".into(),
+            "$(JOB)".into(),
+            "--threads".into(),
+            self.cores.to_string(),
+        ];
+        if let Some(data) = &self.mounted_data {
+            arguments.extend(["--data".into(), literal(data)]);
+        }
+        let jobs = sweep.jobs.len();
+        let resources =
+            json!({"cpu": self.cores.to_string(), "memory": format!("{}Mi", self.memory)});
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"generateName": "qnn-sweep-"},
+            "spec": {
+                "completionMode": "Indexed",
+                "completions": jobs,
+                "parallelism": self.at_once.map_or(jobs, |at_once| jobs.min(at_once as usize)),
+                "backoffLimitPerIndex": RETRIES,
+                "maxFailedIndexes": jobs,
+                // Wrong arguments and divergence stay what they are; an interruption is no failure.
+                "podFailurePolicy": {"rules": [
+                    {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [2, 3]}},
+                    {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [129, 130, 143]}},
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]},
+                "template": {"spec": {
+                    "restartPolicy": "Never",
+                    "terminationGracePeriodSeconds": GRACE,
+                    "containers": [{
+                        "name": "job",
+                        "image": self.image,
+                        "command": ["qnn"],
+                        "args": arguments,
+                        "env": [{"name": "JOB", "valueFrom": {"fieldRef": {
+                            "fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']",
+                        }}}],
+                        "resources": {"requests": resources, "limits": resources},
+                        "volumeMounts": [{"name": "sweep", "mountPath": self.mount}],
+                    }],
+                    "volumes": [{"name": "sweep", "persistentVolumeClaim": {"claimName": self.claim}}],
+                }},
+            },
+        })
+    }
+}

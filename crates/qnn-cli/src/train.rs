@@ -1,0 +1,217 @@
+//! `qnn train`: trains one network, prints how it does after every epoch, and saves it on the way. How a run is stopped and gone
+//! on with is `run`'s.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use qnn_core::train::Trainer;
+use serde::Serialize;
+
+use crate::exit::Ending;
+use crate::run::{End, EpochEnd, Place, Training};
+use crate::settings::{Settings, seconds};
+use crate::{
+    Clock, EVALUATION_PIECE, FinalReport, Output, check_fit, data_set, files, gpu, signals,
+};
+
+/// Epochs to train where nothing says how many.
+pub const EPOCHS: u32 = 5;
+
+#[derive(Args)]
+pub struct Train {
+    #[command(flatten)]
+    settings: Settings,
+    /// Epochs to train: 5 by default. With --resume so many more; by default those that an interrupted run still lacks.
+    #[arg(long)]
+    epochs: Option<u32>,
+    /// A folder of IDX files with images and labels, gzipped or not. Without it: procedural digits, endless.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A folder whose test images are used instead of those that belong to the training data.
+    #[arg(long, value_name = "DIR")]
+    test_data: Option<PathBuf>,
+    /// Where to keep the network: after every epoch, every minute, when interrupted, and when it is trained. Until then
+    /// FILE.run.json beside it holds what else there is to go on with.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Seconds after which an unfinished network is saved.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, requires = "save")]
+    save_every: Duration,
+    /// Goes on from a network that was kept, with its settings, on the same data; from an interrupted run exactly.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Settings", "Base"])]
+    resume: Option<PathBuf>,
+    /// What trains. The same steps either way, but for how floats are rounded.
+    #[arg(long, value_enum, default_value_t = Backend::Processor)]
+    backend: Backend,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    Processor,
+    /// Through Vulkan, Metal or DX12.
+    Gpu,
+}
+
+/// What is printed after an epoch.
+#[derive(Serialize)]
+struct EpochReport {
+    epoch: u32,
+    step: u32,
+    /// Means over the epoch's steps.
+    train_loss: f32,
+    train_accuracy: f32,
+    /// The loss of the epoch's last step, for comparison bit by bit.
+    last_loss: f32,
+    test_loss: f32,
+    test_accuracy: f32,
+    images_per_second: f64,
+}
+
+pub fn train(arguments: Train) -> Result<()> {
+    let resumed = arguments
+        .resume
+        .as_deref()
+        .map(files::trainer)
+        .transpose()?;
+    let spec = match &resumed {
+        Some(trainer) => trainer.spec().clone(),
+        None => arguments.settings.spec()?,
+    };
+    let data = data_set(arguments.data.as_deref(), spec.seed)?;
+    let other = arguments
+        .test_data
+        .as_deref()
+        .map(files::data_set)
+        .transpose()?;
+    let tested = other.as_ref().unwrap_or(&data);
+    let trainer = match resumed {
+        Some(trainer) => trainer,
+        None => Trainer::new(spec, data.test.image_size(), data.classes.len())?,
+    };
+    check_fit(&trainer, &data)?;
+    check_fit(&trainer, tested)?;
+
+    let state = match &arguments.resume {
+        Some(file) => Place::beside(file).state(&trainer, &data.name)?,
+        None => None,
+    };
+    let until = match (arguments.epochs, &state) {
+        (None, Some(state)) if state.until > trainer.epoch() => state.until,
+        (epochs, _) => trainer.epoch().saturating_add(epochs.unwrap_or(EPOCHS)),
+    };
+    let on_gpu = match arguments.backend {
+        Backend::Processor => None,
+        Backend::Gpu => Some(pollster::block_on(gpu::trainer(&trainer, &data.train))?),
+    };
+    let mut training = Training::new(trainer, state, &data, &tested.test);
+    if let Some(on_gpu) = on_gpu {
+        training.move_to(on_gpu);
+    }
+    signals::watch()?;
+    let place = arguments.save.as_deref().map(Place::beside);
+    let saving = place.as_ref().map(|place| (place, arguments.save_every));
+    let mut clock = Clock::default();
+    let bar = bar(&training);
+    let end = training.train(until, saving, |training, end| {
+        show(&bar, training);
+        let Some(end) = end else { return Ok(()) };
+        clock.images += end.images;
+        clock.time += Duration::from_secs_f64(end.seconds);
+        let report = EpochReport::new(&training.trainer, end);
+        bar.suspend(|| arguments.output.print(&report, || report.describe()))
+    })?;
+    bar.finish_and_clear();
+    if let End::Stopped(signal) = end {
+        return Err(interrupted(&arguments, &training.trainer, signal)?.into());
+    }
+    if let Some(place) = &place {
+        training.save_network(&place.checkpoint)?;
+        place.forget_state();
+    }
+    let trainer = training.trainer;
+    let evaluation = trainer
+        .freeze()
+        .evaluate_all(&tested.test, EVALUATION_PIECE);
+    let report = FinalReport::new(&trainer, tested, evaluation, &clock);
+    arguments.output.print(&report, || report.describe())
+}
+
+/// Of the epoch under way, where there is a terminal.
+fn bar(training: &Training) -> ProgressBar {
+    let template = "{prefix} {bar:40} {pos}/{len} steps, {eta} left, {msg}";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(training.epoch_steps()).with_style(style)
+}
+
+fn show(bar: &ProgressBar, training: &Training) {
+    bar.set_prefix(format!("epoch {}", training.trainer.epoch() + 1));
+    bar.set_position(training.steps() % training.epoch_steps());
+    if let Some(loss) = training.loss() {
+        bar.set_message(format!("loss {loss:.4}"));
+    }
+}
+
+/// What is said of a run that a signal has stopped, and how to go on with it.
+fn interrupted(arguments: &Train, trainer: &Trainer, signal: i32) -> Result<Ending> {
+    let come = format!(
+        "Interrupted after step {}, in epoch {}",
+        trainer.step_count(),
+        trainer.epoch() + 1
+    );
+    let message = match &arguments.save {
+        None => format!("{come}; nothing is saved: give --save a file to go on later."),
+        Some(file) => {
+            let file = file.to_string_lossy();
+            let mut words = vec!["qnn", "train", "--resume", &file, "--save", &file];
+            let folder = |folder: &Option<PathBuf>| {
+                let folder: Option<&Path> = folder.as_deref();
+                folder.map(|folder| folder.to_string_lossy().into_owned())
+            };
+            let (data, test_data) = (folder(&arguments.data), folder(&arguments.test_data));
+            for (option, value) in [("--data", &data), ("--test-data", &test_data)] {
+                words.extend(value.iter().flat_map(|value| [option, value]));
+            }
+            if arguments.backend == Backend::Gpu {
+                words.extend(["--backend", "gpu"]);
+            }
+            if arguments.output.json {
+                words.push("--json");
+            }
+            let command = shlex::try_join(words)?;
+            format!("{come}; saved to {file}. Go on with: {command}")
+        }
+    };
+    Ok(Ending::Interrupted { signal, message })
+}
+
+impl EpochReport {
+    fn new(trainer: &Trainer, end: &EpochEnd) -> EpochReport {
+        EpochReport {
+            epoch: trainer.epoch(),
+            step: trainer.step_count(),
+            train_loss: end.train_loss,
+            train_accuracy: end.train_accuracy,
+            last_loss: end.last_loss,
+            test_loss: end.test.loss(),
+            test_accuracy: end.test.accuracy(),
+            images_per_second: end.images as f64 / end.seconds.max(f64::MIN_POSITIVE),
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "epoch {:>3}   loss {:.4}   training {:.2} %   test {:.2} %   {:.0} images/s",
+            self.epoch,
+            self.train_loss,
+            100.0 * self.train_accuracy,
+            100.0 * self.test_accuracy,
+            self.images_per_second
+        )
+    }
+}
