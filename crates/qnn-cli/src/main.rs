@@ -9,7 +9,9 @@ mod files;
 mod gpu;
 mod inspect;
 mod pages;
+mod plot;
 mod predict;
+mod report;
 mod reproduce;
 mod run;
 mod settings;
@@ -35,6 +37,7 @@ use qnn_core::packed::Evaluation;
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::Trainer;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use report::{Report, report};
 use reproduce::{Reproduce, reproduce};
 use serde::Serialize;
 use settings::Settings;
@@ -70,6 +73,8 @@ enum Command {
     Cost(Box<CostArguments>),
     /// Trains a network for each choice of a grid of settings, here or by a scheduler.
     Sweep(Box<SweepArguments>),
+    /// Reports what the jobs of a sweep came to.
+    Report(Report),
     /// Trains the networks of named recipes and reports how they did beside the paper's figures.
     Reproduce(Reproduce),
     /// Measures how fast it all is on this machine.
@@ -159,6 +164,7 @@ fn run(command: Command) -> Result<()> {
             arguments.json,
         ),
         Command::Sweep(arguments) => sweep(*arguments),
+        Command::Report(arguments) => report(&arguments),
         Command::Reproduce(arguments) => {
             threads(arguments.threads)?.install(|| reproduce(arguments))
         }

@@ -11,6 +11,7 @@ use qnn_core::train::Trainer;
 use serde::Serialize;
 
 use crate::exit::Ending;
+use crate::plot::{self, Format};
 use crate::run::{End, EpochEnd, Place, Training};
 use crate::settings::{Settings, seconds};
 use crate::{
@@ -46,6 +47,9 @@ pub struct Train {
     /// What trains. The same steps either way, but for how floats are rounded.
     #[arg(long, value_enum, default_value_t = Backend::Processor)]
     backend: Backend,
+    /// Draws loss and accuracy by epoch, of training and of the test, after every epoch: FILE.svg or FILE.png.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
 }
@@ -73,6 +77,9 @@ struct EpochReport {
 }
 
 pub fn train(arguments: Train) -> Result<()> {
+    if let Some(file) = &arguments.plot {
+        Format::of(file)?;
+    }
     let resumed = arguments
         .resume
         .as_deref()
@@ -122,6 +129,9 @@ pub fn train(arguments: Train) -> Result<()> {
         let Some(end) = end else { return Ok(()) };
         clock.images += end.images;
         clock.time += Duration::from_secs_f64(end.seconds);
+        if let Some(file) = &arguments.plot {
+            plot::save(file, &plot::learning_curve(&training.curve)?)?;
+        }
         let report = EpochReport::new(&training.trainer, end);
         bar.suspend(|| arguments.output.print(&report, || report.describe()))
     })?;
@@ -169,13 +179,17 @@ fn interrupted(arguments: &Train, trainer: &Trainer, signal: i32) -> Result<Endi
         Some(file) => {
             let file = file.to_string_lossy();
             let mut words = vec!["qnn", "train", "--resume", &file, "--save", &file];
-            let folder = |folder: &Option<PathBuf>| {
-                let folder: Option<&Path> = folder.as_deref();
-                folder.map(|folder| folder.to_string_lossy().into_owned())
+            let text = |path: &Option<PathBuf>| {
+                let path: Option<&Path> = path.as_deref();
+                path.map(|path| path.to_string_lossy().into_owned())
             };
-            let (data, test_data) = (folder(&arguments.data), folder(&arguments.test_data));
-            for (option, value) in [("--data", &data), ("--test-data", &test_data)] {
-                words.extend(value.iter().flat_map(|value| [option, value]));
+            let options = [
+                ("--data", text(&arguments.data)),
+                ("--test-data", text(&arguments.test_data)),
+                ("--plot", text(&arguments.plot)),
+            ];
+            for (option, value) in &options {
+                words.extend(value.iter().flat_map(|value| [*option, value]));
             }
             if arguments.backend == Backend::Gpu {
                 words.extend(["--backend", "gpu"]);

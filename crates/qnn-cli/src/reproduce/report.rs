@@ -5,27 +5,16 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::recipes::{GRID_BITS, GRID_GRADIENT_BITS, Recipe, Run};
 use super::runs::{Outcome, Report};
 use crate::files;
+use crate::plot::{self, COLOURS, Line};
 
-const CURVES_SIZE: (u32, u32) = (760, 420);
 const GRID_SIZE: (u32, u32) = (760, 400);
-/// Colours that are told apart without red and green (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 0, 0),
-];
-
 /// Writes `reproduction.md` and a plot for each recipe with finished runs on the data set called `data`.
 pub fn write(folder: &Path, recipes: &[Recipe], report: &Report, data: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made.", folder.display()))?;
@@ -63,8 +52,7 @@ pub fn write(folder: &Path, recipes: &[Recipe], report: &Report, data: &str) -> 
             table(&mut text, &finished)?;
             curves_plot(&finished)
         };
-        let svg = svg.map_err(|error| anyhow!("{plot} cannot be drawn: {error}"))?;
-        files::save(&folder.join(&plot), svg.as_bytes())?;
+        plot::save(&folder.join(&plot), &svg?)?;
         writeln!(text, "![{}]({plot})\n", recipe.title)?;
         if finished.len() < recipe.runs.len() {
             writeln!(
@@ -257,80 +245,34 @@ fn grid_tables(text: &mut String, runs: &[(&Run, &Outcome)]) -> Result<()> {
     Ok(())
 }
 
-type Drawing = Result<String, Box<dyn std::error::Error>>;
-
 /// Test error over the epochs, a line a run.
-fn curves_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
-    let points = || {
-        runs.iter()
-            .flat_map(|(_, outcome)| &outcome.curve)
+fn curves_plot(runs: &[(&Run, &Outcome)]) -> Result<String> {
+    let line = |(run, outcome): &(&Run, &Outcome)| Line {
+        label: run.label.clone(),
+        values: outcome
+            .curve
+            .iter()
             .map(|epoch| epoch.test_error_percent)
+            .collect(),
     };
-    let longest = runs
-        .iter()
-        .map(|(_, outcome)| outcome.curve.len())
-        .max()
-        .unwrap_or(1);
+    let lines: Vec<Line> = runs.iter().map(line).collect();
+    let values = || lines.iter().flat_map(|line| line.values.iter().copied());
     // The first epochs of the worst run would press all others flat.
-    let lowest = points().fold(100.0, f64::min);
-    let highest = points().fold(0.0, f64::max).min(lowest * 4.0 + 1.0);
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, CURVES_SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(36)
-            .y_label_area_size(48)
-            .build_cartesian_2d(1.0..longest.max(2) as f64, (lowest * 0.9)..highest)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .x_desc("epoch")
-            .y_desc("test error, %")
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_label_formatter(&|y| format!("{y:.1}"))
-            .draw()?;
-        for (index, (run, outcome)) in runs.iter().enumerate() {
-            let style = COLOURS[index % COLOURS.len()].stroke_width(2);
-            let errors = outcome
-                .curve
-                .iter()
-                .map(|epoch| epoch.test_error_percent.min(highest));
-            let points: Vec<(f64, f64)> = (1..).map(f64::from).zip(errors).collect();
-            // Where there are more runs than colours, the later ones are drawn with dashes.
-            if index < COLOURS.len() {
-                chart.draw_series(LineSeries::new(points, style))?
-            } else {
-                chart.draw_series(DashedLineSeries::new(points, 6, 4, style))?
-            }
-            .label(run.label.clone())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(TRANSPARENT)
-            .draw()?;
-        root.present()?;
-    }
-    Ok(svg)
+    let lowest = values().fold(100.0, f64::min);
+    let highest = values().fold(0.0, f64::max).min(lowest * 4.0 + 1.0);
+    plot::lines(&lines, "test error, %", lowest * 0.9..highest)
 }
 
 /// Two squares of cells, each as dark as its error is large.
-fn grid_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
+fn grid_plot(runs: &[(&Run, &Outcome)]) -> Result<String> {
     let errors = || {
         runs.iter()
             .filter_map(|(_, outcome)| outcome.test_error_percent)
     };
     let (lowest, highest) = (errors().fold(100.0, f64::min), errors().fold(0.0, f64::max));
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, GRID_SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
+    plot::drawn(GRID_SIZE, |canvas| {
         let bits = || (0..GRID_BITS.len() as i32 - 1).into_segmented();
-        for (area, gradients) in root.split_evenly((1, 2)).iter().zip(GRID_GRADIENT_BITS) {
+        for (area, gradients) in canvas.split_evenly((1, 2)).iter().zip(GRID_GRADIENT_BITS) {
             let mut chart = ChartBuilder::on(area)
                 .caption(
                     format!("test error, %; {gradients}-bit gradients"),
@@ -378,7 +320,6 @@ fn grid_plot(runs: &[(&Run, &Outcome)]) -> Drawing {
                 }
             }
         }
-        root.present()?;
-    }
-    Ok(svg)
+        Ok(())
+    })
 }

@@ -209,7 +209,7 @@ impl Grid {
         specs = vary(&specs, &seeds, |spec, seed| spec.seed = *seed)?;
         let job = |(index, spec): (usize, NetworkSpec)| Job {
             index,
-            name: name(&spec),
+            name: format!("{}, seed {}", settings(&spec), spec.seed),
             spec,
         };
         Ok(specs.into_iter().enumerate().map(job).collect())
@@ -240,8 +240,8 @@ fn vary<T>(
     Ok(varied.collect())
 }
 
-/// What is said of a network in a sweep: all that a sweep can vary.
-fn name(spec: &NetworkSpec) -> String {
+/// What is said of a network in a sweep: all that a sweep can vary, but for the seed.
+pub fn settings(spec: &NetworkSpec) -> String {
     let quantizer = |levels: Levels, rounding: Rounding| format!("{levels} {rounding}");
     let weights = quantizer(spec.weight_levels, spec.weight_rounding);
     let activations = quantizer(spec.activation_levels, spec.activation_rounding);
@@ -251,11 +251,10 @@ fn name(spec: &NetworkSpec) -> String {
         format!("{weights}/{activations}")
     };
     format!(
-        "{}/{} bits, {}, {quantizers}, seed {}",
+        "{}/{} bits, {}, {quantizers}",
         spec.weight_bits,
         spec.activation_bits,
-        Widths(spec.hidden.clone()),
-        spec.seed
+        Widths(spec.hidden.clone())
     )
 }
 

@@ -262,11 +262,10 @@ fn outcome(status: ExitStatus, log: &Path) -> Outcome {
         None | Some(129 | 130 | 143) => Outcome::Killed,
         Some(code) => {
             let said = fs::read_to_string(log).unwrap_or_default();
-            let said = said.trim();
-            Outcome::Failed(if said.is_empty() {
-                format!("it ended with code {code}")
-            } else {
-                said.into()
+            // A backtrace may follow.
+            Outcome::Failed(match said.trim().split("\n\n").next() {
+                None | Some("") => format!("it ended with code {code}"),
+                Some(said) => said.into(),
             })
         }
     }
