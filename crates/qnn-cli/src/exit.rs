@@ -31,6 +31,15 @@ pub enum Ending {
     Interrupted { signal: i32, message: String },
 }
 
+/// Says on standard error why a command ended.
+pub fn tell(error: &Error) {
+    match error.downcast_ref() {
+        // Nothing is wrong.
+        Some(Ending::Interrupted { message, .. }) => eprintln!("{message}"),
+        _ => eprintln!("Error: {error:?}"),
+    }
+}
+
 /// The exit code of a command that ended with `error`.
 pub fn code(error: &Error) -> u8 {
     match error.downcast_ref::<Ending>() {

@@ -141,7 +141,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("Error: {error:?}");
+            exit::tell(&error);
             exit::code(&error).into()
         }
     }

@@ -1,7 +1,7 @@
 //! Charts as SVG files, and as PNG files drawn from these. It knows lines and points; what they mean, its callers know.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -34,25 +34,31 @@ pub type Drawing = Result<(), Box<dyn std::error::Error>>;
 pub type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// What a chart's file is, by its name.
-#[derive(Clone, Copy)]
-pub enum Format {
+enum Format {
     Svg,
     Png,
 }
 
 impl Format {
     /// Refuses other names.
-    pub fn of(file: &Path) -> Result<Format> {
+    fn of(file: &Path) -> Result<Format> {
         let end = file.extension().unwrap_or_default().to_ascii_lowercase();
         match end.to_str() {
             Some("svg") => Ok(Format::Svg),
             Some("png") => Ok(Format::Png),
             _ => bail!(
-                "{} is no chart's name; let it end in .svg or .png.",
+                "{} is no chart's name; let it end in .svg or .png",
                 file.display()
             ),
         }
     }
+}
+
+/// The file of a chart as an argument, refused where its name asks for another format.
+pub fn file(text: &str) -> Result<PathBuf, String> {
+    let file = PathBuf::from(text);
+    Format::of(&file).map_err(|error| error.to_string())?;
+    Ok(file)
 }
 
 /// Writes a chart in the format that the file's name asks for.
@@ -128,16 +134,18 @@ pub fn lines(lines: &[Line], what: &str, range: Range<f64>) -> Result<String> {
 
 fn draw_lines(canvas: &Canvas, lines: &[Line], what: &str, range: Range<f64>) -> Drawing {
     let longest = lines.iter().map(|line| line.values.len()).max();
+    let longest = longest.unwrap_or(1).max(2);
     let highest = range.end;
     let decimals = if highest - range.start < 1.0 { 2 } else { 1 };
     let mut chart = ChartBuilder::on(canvas)
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(48)
-        .build_cartesian_2d(1.0..longest.unwrap_or(1).max(2) as f64, range)?;
+        .build_cartesian_2d(1.0..longest as f64, range)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
+        .x_labels(longest.min(11))
         .x_desc("epoch")
         .y_desc(what)
         .x_label_formatter(&|x| format!("{x:.0}"))
@@ -235,7 +243,7 @@ pub fn costs(points: &[Point], what: &str) -> Result<String> {
             .x_label_area_size(40)
             .y_label_area_size(52)
             .build_cartesian_2d(
-                (costs.start / 1.5..costs.end * 1.5).log_scale(),
+                (costs.start / 1.5..costs.end * 2.5).log_scale(),
                 lowest - room..highest + room,
             )?;
         chart
@@ -254,7 +262,7 @@ pub fn costs(points: &[Point], what: &str) -> Result<String> {
         best.sort_by(|a, b| a.0.total_cmp(&b.0));
         let grey = BLACK.mix(0.45).stroke_width(2);
         chart
-            .draw_series(DashedLineSeries::new(best, 6, 4, grey))?
+            .draw_series(LineSeries::new(best, grey))?
             .label("Pareto front")
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], grey));
         for (index, group) in groups.iter().enumerate() {

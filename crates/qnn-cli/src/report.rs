@@ -248,12 +248,15 @@ impl Merged<'_> {
 
     fn markdown(&self, has_charts: bool) -> Result<String> {
         let mut text = format!(
-            "# Sweep\n\n{} of {} jobs have a result: {} epochs on {}. Accuracies are those of the last epoch, means over the \
+            "# Sweep\n\n{} of {} jobs have a result, of {} on {}. Accuracies are those of the last epoch, means over the \
              seeds with the lowest and the highest; bits are of weights / activations; energies are those of an answer at 45 nm, \
              as `qnn cost` counts them. A star marks what no other network beats: none is both cheaper and better.\n\n",
             self.results.len(),
             self.jobs,
-            self.epochs,
+            match self.epochs {
+                1 => "one epoch".into(),
+                epochs => format!("{epochs} epochs"),
+            },
             if self.data.is_empty() {
                 "no data yet".into()
             } else {

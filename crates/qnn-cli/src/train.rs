@@ -11,7 +11,7 @@ use qnn_core::train::Trainer;
 use serde::Serialize;
 
 use crate::exit::Ending;
-use crate::plot::{self, Format};
+use crate::plot;
 use crate::run::{End, EpochEnd, Place, Training};
 use crate::settings::{Settings, seconds};
 use crate::{
@@ -48,7 +48,7 @@ pub struct Train {
     #[arg(long, value_enum, default_value_t = Backend::Processor)]
     backend: Backend,
     /// Draws loss and accuracy by epoch, of training and of the test, after every epoch: FILE.svg or FILE.png.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = plot::file)]
     plot: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
@@ -77,9 +77,6 @@ struct EpochReport {
 }
 
 pub fn train(arguments: Train) -> Result<()> {
-    if let Some(file) = &arguments.plot {
-        Format::of(file)?;
-    }
     let resumed = arguments
         .resume
         .as_deref()

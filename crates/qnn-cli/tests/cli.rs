@@ -1,67 +1,12 @@
 //! The command line as its user meets it: what it prints, keeps and refuses.
 
+mod common;
+
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use common::{lines, qnn, refusal, small_set};
 use serde_json::Value;
-
-fn qnn(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_qnn"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn refusal(arguments: &[&str]) -> String {
-    let output = qnn(arguments);
-    assert!(!output.status.success());
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
-    text
-}
-
-/// A folder with a small IDX set: 200 images of 8x8, bright on the side that their label tells.
-fn small_set(folder: &Path) {
-    let header = |numbers: &[u32]| -> Vec<u8> {
-        numbers
-            .iter()
-            .flat_map(|number| number.to_be_bytes())
-            .collect()
-    };
-    let labels: Vec<u8> = (0..200u32).map(|image| (image % 2) as u8).collect();
-    let pixels = labels.iter().flat_map(|label| {
-        (0..64u8).map(move |pixel| {
-            if (pixel % 8 < 4) == (*label == 0) {
-                200
-            } else {
-                pixel
-            }
-        })
-    });
-    fs::write(
-        folder.join("images-idx3"),
-        [header(&[0x803, 200, 8, 8]), pixels.collect()].concat(),
-    )
-    .unwrap();
-    fs::write(
-        folder.join("labels-idx1"),
-        [header(&[0x801, 200]), labels].concat(),
-    )
-    .unwrap();
-}
 
 #[test]
 fn it_trains_keeps_tests_and_goes_on() {

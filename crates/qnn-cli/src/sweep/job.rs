@@ -173,26 +173,36 @@ fn interrupted(signal: i32, job: &Job) -> Ending {
     }
 }
 
-/// Takes the job for this process. A worker waits for it: the process that has it may be about to end.
+/// Takes the job for this process, whose number then stands in the lock. A worker waits for it: the process that has it may be
+/// about to end.
 fn lock(folder: &Path, manner: &Manner) -> Result<File> {
     let file = folder.join("lock");
-    let lock =
-        File::create(&file).with_context(|| format!("{} cannot be made.", file.display()))?;
+    let opened = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&file);
+    let mut lock = opened.with_context(|| format!("{} cannot be made.", file.display()))?;
     loop {
         match lock.try_lock() {
-            Ok(()) => return Ok(lock),
+            Ok(()) => break,
             Err(TryLockError::WouldBlock) if manner.is_worker && signals::received().is_none() => {
                 thread::sleep(TELL_INTERVAL);
             }
             Err(TryLockError::WouldBlock) => bail!(
-                "Another process is running the job in {}; wait for it, or end it.",
-                folder.display()
+                "Another process is running the job in {}: number {}. Wait for it, or end it.",
+                folder.display(),
+                fs::read_to_string(&file).unwrap_or_default()
             ),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("{} cannot be locked.", file.display()));
             }
         }
     }
+    lock.set_len(0)
+        .and_then(|()| write!(lock, "{}", std::process::id()))
+        .with_context(|| format!("{} cannot be written.", file.display()))?;
+    Ok(lock)
 }
 
 impl JobResult {

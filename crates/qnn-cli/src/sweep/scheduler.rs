@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -81,6 +81,18 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// What Kubernetes calls the job: lower-case letters, digits and dashes, short enough for the names of its pods.
+fn object_name(folder: &Path) -> String {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let letters = name.chars().map(|letter| match letter {
+        letter if letter.is_ascii_alphanumeric() => letter.to_ascii_lowercase(),
+        _ => '-',
+    });
+    let name: String = letters.take(30).collect();
+    format!("qnn-sweep-{name}").trim_end_matches('-').into()
+}
+
 impl Scheduling {
     pub fn is_wanted(&self) -> bool {
         self.scheduler.is_some()
@@ -94,12 +106,13 @@ impl Scheduling {
         let (file, text, command) = match scheduler {
             Scheduler::Slurm => ("sweep.sbatch", self.batch_script(folder, sweep)?, "sbatch"),
             Scheduler::Kubernetes => {
-                anyhow::ensure!(
+                ensure!(
                     sweep.data.is_none() || self.mounted_data.is_some(),
                     "Say with --mounted-data where the containers see the data."
                 );
                 // JSON is YAML, and quotes whatever needs it.
-                let text = serde_json::to_string_pretty(&self.kubernetes_job(sweep))? + "\n";
+                let text =
+                    serde_json::to_string_pretty(&self.kubernetes_job(folder, sweep))? + "\n";
                 ("sweep.yaml", text, "kubectl create -f")
             }
         };
@@ -155,7 +168,7 @@ exit \"$code\"
         ))
     }
 
-    fn kubernetes_job(&self, sweep: &Sweep) -> Value {
+    fn kubernetes_job(&self, folder: &Path, sweep: &Sweep) -> Value {
         let literal = |text: &str| text.replace("$(", "$$(");
         let mut arguments = vec![
             "sweep".to_owned(),
@@ -174,7 +187,7 @@ exit \"$code\"
         json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"generateName": "qnn-sweep-"},
+            "metadata": {"name": object_name(folder)},
             "spec": {
                 "completionMode": "Indexed",
                 "completions": jobs,

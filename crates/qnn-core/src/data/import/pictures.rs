@@ -334,8 +334,9 @@ pub fn read_picture(
             limit: MAX_PNG_BYTES,
         });
     }
-    let mut pixels = Grey::decode(path, bytes)?.fit(width, height);
-    if is_border_light(&pixels, width) {
+    let grey = Grey::decode(path, bytes)?;
+    let mut pixels = grey.fit(width, height);
+    if is_border_light(&grey.pixels, grey.width) {
         pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
     }
     Ok(pixels)
