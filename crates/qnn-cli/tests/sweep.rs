@@ -42,15 +42,22 @@ impl Folder {
     }
 }
 
-/// The process that has a job which is saved and not finished.
+/// The processes that have jobs which are saved and not finished, with the jobs' folders.
+fn busy_workers(sweep: &Path) -> Vec<(PathBuf, u32)> {
+    let jobs = fs::read_dir(sweep.join("jobs"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let worker = |job: PathBuf| {
+        let is_busy = job.join("checkpoint").exists() && !job.join("result.json").exists();
+        let process = fs::read_to_string(job.join("lock")).ok()?.parse().ok()?;
+        is_busy.then_some((job, process))
+    };
+    jobs.filter_map(|job| worker(job.path())).collect()
+}
+
 fn busy_worker(sweep: &Path) -> Option<u32> {
-    let jobs = fs::read_dir(sweep.join("jobs")).ok()?;
-    let busy = |job: &PathBuf| job.join("checkpoint").exists() && !job.join("result.json").exists();
-    let mut jobs = jobs.flatten().map(|job| job.path()).filter(busy);
-    fs::read_to_string(jobs.next()?.join("lock"))
-        .ok()?
-        .parse()
-        .ok()
+    busy_workers(sweep).first().map(|(_, process)| *process)
 }
 
 fn report(sweep: &Path) -> Value {
@@ -76,16 +83,18 @@ fn killed_workers_leave_no_trace_in_the_report() {
     ]
     .concat();
     let process = start(&folder.arguments(&killed, &more));
-    let mut victims = Vec::new();
+    // Five different jobs: one that is killed too often is given up.
+    let mut victims: Vec<PathBuf> = Vec::new();
     while victims.len() < 5 {
-        wait_for("a busy worker", || {
-            busy_worker(&killed).is_some_and(|worker| !victims.contains(&worker))
-        });
-        if let Some(worker) = busy_worker(&killed)
-            && !victims.contains(&worker)
+        let next = || {
+            let workers = busy_workers(&killed).into_iter();
+            workers.into_iter().find(|(job, _)| !victims.contains(job))
+        };
+        wait_for("a busy worker", || next().is_some());
+        if let Some((job, worker)) = next()
             && signal("KILL", worker)
         {
-            victims.push(worker);
+            victims.push(job);
         }
     }
     let printed = lines(&process.wait_with_output().unwrap());
@@ -102,6 +111,39 @@ fn killed_workers_leave_no_trace_in_the_report() {
         let [one, other] = [&whole, &killed].map(|sweep| fs::read(sweep.join(name)).unwrap());
         assert!(!one.is_empty() && one == other, "{name}");
     }
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_is_given_up() {
+    let folder = Folder::new();
+    let sweep = folder.path("sweep");
+    let grid = [
+        "--bits",
+        "1",
+        "--widths",
+        "8",
+        "--batch-size",
+        "2",
+        "--epochs",
+        "1000000",
+        "--save-every",
+        "0",
+    ];
+    let mut process = start(&folder.arguments(&sweep, &grid));
+    let mut killed = Vec::new();
+    while process.try_wait().unwrap().is_none() {
+        if let Some(worker) = busy_worker(&sweep)
+            && !killed.contains(&worker)
+            && signal("KILL", worker)
+        {
+            killed.push(worker);
+        }
+    }
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("seed 1: it was killed 4 times"), "{said}");
+    assert_eq!(killed.len(), 4);
 }
 
 #[test]
@@ -431,6 +473,8 @@ fn slurm_runs_the_job_array_and_goes_on_with_what_it_interrupts() {
     let folder = Folder::new();
     // A name that a shell must not read.
     let sweep = folder.path("a $(b) 'c' \"d\"");
+    #[rustfmt::skip]
+    let grid = ["--bits", "1,2", "--widths", "8", "--batch-size", "2", "--epochs", "300"];
     let scheduler = [
         "--scheduler",
         "slurm",
@@ -442,14 +486,14 @@ fn slurm_runs_the_job_array_and_goes_on_with_what_it_interrupts() {
         "5",
         "--json",
     ];
-    let grid = [&GRID[..4], &GRID[8..], &["--save-every", "0"], &scheduler].concat();
-    let written = &lines(&qnn(&folder.arguments(&sweep, &grid)))[0];
-    assert_eq!(written["jobs"], 6);
+    let saved = [&grid[..], &["--save-every", "0"], &scheduler].concat();
+    let written = &lines(&qnn(&folder.arguments(&sweep, &saved)))[0];
+    assert_eq!(written["jobs"], 2);
     let script = sweep.join("sweep.sbatch");
     let script = script.to_str().unwrap();
     let text = fs::read_to_string(script).unwrap();
     for line in [
-        "#SBATCH --array=0-5%1\n",
+        "#SBATCH --array=0-1%1\n",
         "#SBATCH --requeue\n",
         "#SBATCH --signal=TERM@60\n",
         "#SBATCH --time=5\n",
@@ -485,7 +529,6 @@ fn slurm_runs_the_job_array_and_goes_on_with_what_it_interrupts() {
     assert!(log.contains("Job 0 is interrupted and saved"), "{log}");
 
     let undisturbed = folder.path("undisturbed");
-    let grid = [&GRID[..4], &GRID[8..]].concat();
     assert!(qnn(&folder.arguments(&undisturbed, &grid)).status.success());
     assert_eq!(report(&sweep), report(&undisturbed));
 }
@@ -527,6 +570,8 @@ fn kubernetes_is_handed_a_job_that_it_knows() {
             "$(JOB)",
             "--threads",
             "2",
+            "--save-every",
+            "20",
             "--data",
             "/s/data"
         ]

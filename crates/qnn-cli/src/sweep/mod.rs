@@ -62,9 +62,12 @@ pub fn sweep(arguments: SweepArguments) -> Result<()> {
     );
     let sweep = begin_or_go_on(&arguments)?;
     if arguments.scheduling.is_wanted() {
-        return arguments
-            .scheduling
-            .write(&arguments.folder, &sweep, arguments.output.json);
+        return arguments.scheduling.write(
+            &arguments.folder,
+            &sweep,
+            arguments.save_every,
+            arguments.output.json,
+        );
     }
     let cores = available_parallelism().map_or(1, NonZero::get);
     let threads = arguments.output.threads.unwrap_or(cores);

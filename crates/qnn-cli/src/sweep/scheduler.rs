@@ -2,6 +2,7 @@
 //! not handed in: who runs a cluster knows how.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -99,12 +100,23 @@ impl Scheduling {
     }
 
     /// Writes what the scheduler needs into the folder of the sweep, and says how to hand it in.
-    pub fn write(&self, folder: &Path, sweep: &Sweep, json: bool) -> Result<()> {
+    pub fn write(
+        &self,
+        folder: &Path,
+        sweep: &Sweep,
+        interval: Duration,
+        json: bool,
+    ) -> Result<()> {
         let Some(scheduler) = self.scheduler else {
             return Ok(());
         };
+        let interval = interval.as_secs_f64();
         let (file, text, command) = match scheduler {
-            Scheduler::Slurm => ("sweep.sbatch", self.batch_script(folder, sweep)?, "sbatch"),
+            Scheduler::Slurm => (
+                "sweep.sbatch",
+                self.batch_script(folder, sweep, interval)?,
+                "sbatch",
+            ),
             Scheduler::Kubernetes => {
                 ensure!(
                     sweep.data.is_none() || self.mounted_data.is_some(),
@@ -112,7 +124,8 @@ impl Scheduling {
                 );
                 // JSON is YAML, and quotes whatever needs it.
                 let text =
-                    serde_json::to_string_pretty(&self.kubernetes_job(folder, sweep))? + "\n";
+                    serde_json::to_string_pretty(&self.kubernetes_job(folder, sweep, interval))?
+                        + "\n";
                 ("sweep.yaml", text, "kubectl create -f")
             }
         };
@@ -127,7 +140,7 @@ impl Scheduling {
         })
     }
 
-    fn batch_script(&self, folder: &Path, sweep: &Sweep) -> Result<String> {
+    fn batch_script(&self, folder: &Path, sweep: &Sweep, interval: f64) -> Result<String> {
         let absolute = |path: PathBuf| -> Result<String> {
             let path = std::path::absolute(&path)
                 .with_context(|| format!("{} is no path.", path.display()))?;
@@ -159,7 +172,7 @@ impl Scheduling {
 folder={folder}
 job=$SLURM_ARRAY_TASK_ID
 mkdir -p \"$folder/jobs/$job\"
-srun --ntasks=1 {program} sweep \"$folder\" --job \"$job\" --threads {cores} >>\"$folder/jobs/$job/log\" 2>&1
+srun --ntasks=1 {program} sweep \"$folder\" --job \"$job\" --threads {cores} --save-every {interval} >>\"$folder/jobs/$job/log\" 2>&1
 code=$?
 # Interrupted before the time limit, with its network saved: it waits for its next turn.
 if [ \"$code\" -eq 143 ]; then scontrol requeue \"$SLURM_JOB_ID\"; fi
@@ -168,7 +181,7 @@ exit \"$code\"
         ))
     }
 
-    fn kubernetes_job(&self, folder: &Path, sweep: &Sweep) -> Value {
+    fn kubernetes_job(&self, folder: &Path, sweep: &Sweep, interval: f64) -> Value {
         let literal = |text: &str| text.replace("$(", "$$(");
         let mut arguments = vec![
             "sweep".to_owned(),
@@ -177,6 +190,8 @@ exit \"$code\"
             "$(JOB)".into(),
             "--threads".into(),
             self.cores.to_string(),
+            "--save-every".into(),
+            interval.to_string(),
         ];
         if let Some(data) = &self.mounted_data {
             arguments.extend(["--data".into(), literal(data)]);
