@@ -166,7 +166,7 @@ fn run(command: Command) -> Result<()> {
         Command::Sweep(arguments) => sweep(*arguments),
         Command::Report(arguments) => report(&arguments),
         Command::Reproduce(arguments) => {
-            threads(arguments.threads)?.install(|| reproduce(arguments))
+            threads(arguments.output.threads)?.install(|| reproduce(arguments))
         }
         Command::Bench(arguments) => bench(arguments),
         Command::Completions(arguments) => completions(&arguments, Arguments::command()),

@@ -117,6 +117,48 @@ fn a_run_that_is_killed_loses_little_and_goes_on_exactly() {
 }
 
 #[test]
+fn recipes_that_are_interrupted_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    let data = folder.path().to_str().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [reports, unfinished, whole_reports, whole_unfinished] = ["a", "b", "c", "d"].map(place);
+    #[rustfmt::skip]
+    let reproduce = ["reproduce", "mnist-1024", "--other-data", "--data", data, "--epochs", "40", "--json", "--png"];
+    let whole = [
+        "--reports",
+        &whole_reports,
+        "--unfinished",
+        &whole_unfinished,
+    ];
+    let whole = lines(&qnn(&[&reproduce[..], &whole].concat()));
+    let places = ["--reports", &reports, "--unfinished", &unfinished];
+    let arguments = [&reproduce[..], &places].concat();
+    let process = start(&arguments);
+    let unfinished = Path::new(&unfinished);
+    wait_for("a checkpoint", || {
+        unfinished
+            .join("mnist-1024-1-1-bits-40-epochs.checkpoint")
+            .exists()
+    });
+    assert!(signal("TERM", process.id()));
+    assert_eq!(process.wait_with_output().unwrap().status.code(), Some(143));
+    assert_eq!(fs::read_dir(unfinished).unwrap().count(), 2);
+    let rest = lines(&qnn(&arguments));
+    assert_eq!(without_times(&rest[0]), without_times(&whole[0]));
+    assert_eq!(rest[0]["curve"].as_array().unwrap().len(), 40);
+    assert_eq!(fs::read_dir(unfinished).unwrap().count(), 0);
+    let chart = fs::read(folder.path().join("a/mnist-1024.png")).unwrap();
+    assert!(chart.starts_with(b"\x89PNG"));
+    let listed = lines(&qnn(&["reproduce", "--list", "--json"]));
+    assert!(
+        listed
+            .iter()
+            .any(|recipe| recipe["name"] == "bit-grid" && recipe["runs"] == 50)
+    );
+}
+
+#[test]
 fn endings_are_told_apart_by_their_codes() {
     let folder = tempfile::tempdir().unwrap();
     small_set(folder.path());

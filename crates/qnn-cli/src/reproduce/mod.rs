@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
+use serde::Serialize;
 
-use crate::{files, signals};
+use crate::{Output, files, signals};
 use recipes::{Recipe, Run, recipes};
 use runs::{Report, Workshop};
 
@@ -43,9 +44,20 @@ pub struct Reproduce {
     /// Trains every run for so many epochs instead of the recipe's; needs reports of its own.
     #[arg(long, requires = "reports", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
-    /// Threads to compute with; as many as there are cores by default.
+    /// Draws the charts as PNG files beside the SVG ones too.
     #[arg(long)]
-    pub threads: Option<usize>,
+    png: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How far a recipe has come.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    title: &'a str,
+    runs: usize,
+    finished: usize,
 }
 
 pub fn reproduce(arguments: Reproduce) -> Result<()> {
@@ -72,17 +84,18 @@ pub fn reproduce(arguments: Reproduce) -> Result<()> {
         let report = workshop.report()?;
         for recipe in chosen {
             let finished = |run: &&Run| report.find(run, name).is_some();
-            println!(
-                "{:16} {:3} of {:2} runs   {}",
-                recipe.name,
-                recipe.runs.iter().filter(finished).count(),
-                recipe.runs.len(),
-                recipe.title
-            );
+            let listed = Listed {
+                name: recipe.name,
+                title: recipe.title,
+                runs: recipe.runs.len(),
+                finished: recipe.runs.iter().filter(finished).count(),
+            };
+            arguments.output.print(&listed, || listed.describe())?;
         }
         return Ok(());
     }
-    let write = |report: &Report| report::write(&workshop.reports, &all, report, name);
+    let write =
+        |report: &Report| report::write(&workshop.reports, &all, report, name, arguments.png);
     if let Some(data) = &data {
         signals::watch()?;
         for recipe in chosen {
@@ -91,12 +104,23 @@ pub fn reproduce(arguments: Reproduce) -> Result<()> {
                     continue;
                 }
                 let outcome = workshop.train(recipe.name, run, data)?;
-                println!("{:16} {:40} {}", recipe.name, run.label, outcome.summary());
+                arguments.output.print(&outcome, || {
+                    format!("{:16} {:40} {}", recipe.name, run.label, outcome.summary())
+                })?;
                 workshop.add(recipe.name, run, outcome, write)?;
             }
         }
     }
     write(&workshop.report()?)
+}
+
+impl Listed<'_> {
+    fn describe(&self) -> String {
+        format!(
+            "{:16} {:3} of {:2} runs   {}",
+            self.name, self.finished, self.runs, self.title
+        )
+    }
 }
 
 fn choose<'a>(all: &'a [Recipe], names: &[String]) -> Result<Vec<&'a Recipe>> {

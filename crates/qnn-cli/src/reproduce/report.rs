@@ -15,8 +15,15 @@ use crate::files;
 use crate::plot::{self, COLOURS, Line};
 
 const GRID_SIZE: (u32, u32) = (760, 400);
-/// Writes `reproduction.md` and a plot for each recipe with finished runs on the data set called `data`.
-pub fn write(folder: &Path, recipes: &[Recipe], report: &Report, data: &str) -> Result<()> {
+/// Writes `reproduction.md` and a plot for each recipe with finished runs on the data set called `data`, as a PNG file too
+/// where that is wanted.
+pub fn write(
+    folder: &Path,
+    recipes: &[Recipe],
+    report: &Report,
+    data: &str,
+    png: bool,
+) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made.", folder.display()))?;
     let mut text = format!(
         "# Reproduction\n\n\
@@ -52,7 +59,11 @@ pub fn write(folder: &Path, recipes: &[Recipe], report: &Report, data: &str) -> 
             table(&mut text, &finished)?;
             curves_plot(&finished)
         };
-        plot::save(&folder.join(&plot), &svg?)?;
+        let (file, svg) = (folder.join(&plot), svg?);
+        plot::save(&file, &svg)?;
+        if png {
+            plot::save(&file.with_extension("png"), &svg)?;
+        }
         writeln!(text, "![{}]({plot})\n", recipe.title)?;
         if finished.len() < recipe.runs.len() {
             writeln!(
