@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
-use qnn_core::data::import::read_picture;
+use qnn_core::data::PAD_SIDE;
+use qnn_core::data::import::{read_digit, read_picture};
 use qnn_core::packed::PackedNetwork;
 use serde::Serialize;
 
@@ -21,6 +22,10 @@ pub struct Predict {
     /// are scaled to fit into it.
     #[arg(value_name = "PNG", required = true)]
     images: Vec<PathBuf>,
+    /// Places the ink as MNIST's was: scaled to 20x20 pixels and centred by its mass in 28x28. For digits that were drawn or
+    /// scanned, and networks that learned MNIST.
+    #[arg(long)]
+    digits: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -43,10 +48,22 @@ pub fn predict(arguments: &Predict) -> Result<()> {
         "The network reads images of {} pixels, which make no square; PNG files cannot be brought to that size.",
         network.inputs()
     );
+    ensure!(
+        !arguments.digits || side == PAD_SIDE,
+        "--digits makes images of {PAD_SIDE} pixels a side; the network reads such of {side}."
+    );
+    let read = |file: &Path| {
+        let (path, bytes) = (file.to_string_lossy(), files::read(file)?);
+        Ok(if arguments.digits {
+            read_digit(&path, &bytes)?
+        } else {
+            read_picture(&path, &bytes, side, side)?
+        })
+    };
     let bar = ProgressBar::new(arguments.images.len() as u64);
     let mut refused = 0;
     for file in bar.wrap_iter(arguments.images.iter()) {
-        match answer(&network, &classes, side, file) {
+        match read(file).and_then(|pixels| answer(&network, &classes, file, &pixels)) {
             Ok(answer) => bar.suspend(|| arguments.output.print(&answer, || answer.describe()))?,
             Err(error) => {
                 refused += 1;
@@ -66,12 +83,10 @@ pub fn predict(arguments: &Predict) -> Result<()> {
 fn answer<'a>(
     network: &PackedNetwork,
     classes: &'a [String],
-    side: usize,
     file: &'a Path,
+    pixels: &[u8],
 ) -> Result<Answer<'a>> {
-    let bytes = files::read(file)?;
-    let pixels = read_picture(&file.to_string_lossy(), &bytes, side, side)?;
-    let logits = network.logits(&pixels);
+    let logits = network.logits(pixels);
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     let class = best.and_then(|(class, _)| classes.get(class));
     Ok(Answer {

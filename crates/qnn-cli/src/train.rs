@@ -134,7 +134,7 @@ pub fn train(arguments: Train) -> Result<()> {
     })?;
     bar.finish_and_clear();
     if let End::Stopped(signal) = end {
-        return Err(interrupted(&arguments, &training.trainer, signal)?.into());
+        return Err(interrupted(&arguments, &training, signal)?.into());
     }
     if let Some(place) = &place {
         training.save_network(&place.checkpoint)?;
@@ -165,11 +165,11 @@ fn show(bar: &ProgressBar, training: &Training) {
 }
 
 /// What is said of a run that a signal has stopped, and how to go on with it.
-fn interrupted(arguments: &Train, trainer: &Trainer, signal: i32) -> Result<Ending> {
+fn interrupted(arguments: &Train, training: &Training, signal: i32) -> Result<Ending> {
     let come = format!(
         "Interrupted after step {}, in epoch {}",
-        trainer.step_count(),
-        trainer.epoch() + 1
+        training.steps(),
+        training.trainer.epoch() + 1
     );
     let message = match &arguments.save {
         None => format!("{come}; nothing is saved: give --save a file to go on later."),

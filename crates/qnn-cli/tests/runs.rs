@@ -318,6 +318,8 @@ fn it_answers_png_files_of_any_size_and_says_which_it_cannot() {
         "{said}"
     );
     assert_eq!(code(&["predict", "--model", model]), 2);
+    let digits = ["predict", "--digits", "--model", model, names[0]];
+    assert!(refusal(&digits).contains("28 pixels a side; the network reads such of 8"));
     assert!(refusal(&["predict", "--model", names[0], names[0]]).contains("not a network"));
 }
 

@@ -148,7 +148,7 @@ impl Scheduling {
         };
         let program = std::env::current_exe().context("This program's file is not known.")?;
         let (folder, program) = (absolute(folder.into())?, absolute(program)?);
-        let last = sweep.jobs.len() - 1;
+        let last = sweep.jobs.len().saturating_sub(1);
         let at_once = self
             .at_once
             .map_or(String::new(), |jobs| format!("%{jobs}"));

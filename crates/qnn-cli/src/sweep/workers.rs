@@ -98,7 +98,7 @@ pub fn run(sweep: &Sweep, workers: &Workers) -> Result<()> {
     state.inputs.resize_with(count, || None);
     signals::watch()?;
     let bars = MultiProgress::new();
-    let style = ProgressStyle::with_template("all jobs {bar:30} {pos}/{len}, {elapsed}, {msg}")?;
+    let style = ProgressStyle::with_template("all jobs {bar:30} {pos}/{len}, {elapsed}")?;
     let total = bars.add(ProgressBar::new(sweep.jobs.len() as u64).with_style(style));
     total.set_position(state.summary.done as u64);
     let shared = Shared {

@@ -7,7 +7,7 @@ mod pictures;
 mod tables;
 
 pub use gather::{Imported, MAX_IMAGES, MAX_NAME, MAX_PIXELS};
-pub use pictures::{MAX_KEPT_SIDE, MAX_PNG_BYTES, MAX_PNG_SIDE, SIDE, read_picture};
+pub use pictures::{MAX_KEPT_SIDE, MAX_PNG_BYTES, MAX_PNG_SIDE, SIDE, read_digit, read_picture};
 pub use tables::{MAX_COLUMNS, MAX_LINE};
 
 use std::fmt;

@@ -7,6 +7,8 @@ use flate2::bufread::DeflateDecoder;
 use png::{Decoder, Transformations};
 use rawzip::{CompressionMethod, ZipArchive, ZipArchiveEntryWayfinder, ZipSliceArchive};
 
+use crate::data::PAD_SIDE;
+
 use super::gather::{Gathered, MAX_IMAGES, MAX_NAME, Part, is_border_light};
 use super::{
     ImportError, ImportNote, MAX_UNPACKED_BYTES, NamedFile, SkipReason, components, is_hidden,
@@ -22,6 +24,10 @@ pub const MAX_PNG_SIDE: u32 = 4096;
 pub const MAX_PNG_BYTES: usize = 1 << 25;
 /// Deflate packs no better than this: what an image claims beyond it is not there.
 const MAX_RATIO: usize = 1032;
+/// Side of the box that the ink of a digit is scaled to, in pixels: MNIST's.
+const INK_BOX: usize = 20;
+/// The faintest shade that counts as ink when a digit is looked for, of 255: scans are not clean.
+const MIN_INK: u8 = 64;
 /// Images whose sizes are looked at in one piece of work.
 const PEEKS: usize = 32;
 
@@ -277,7 +283,12 @@ impl Pictures {
             });
         }
         let grey = Grey::decode(path, &bytes)?;
-        let pixels = grey.fit(gathered.width, gathered.height);
+        let paper = if is_border_light(&grey.pixels, grey.width) {
+            255
+        } else {
+            0
+        };
+        let pixels = grey.fit(gathered.width, gathered.height, paper);
         gathered.push(*class, part_of(path), pixels.into_iter());
         self.read += 1;
         Ok(())
@@ -322,27 +333,51 @@ fn part_named(folder: &str) -> Option<Part> {
 }
 
 /// The image in a PNG file of any kind, `[height, width]`, 255 is ink: scaled to fit, and inverted where it is dark on light.
+///
+/// # Errors
+///
+/// Where the file, called `path`, is damaged or too large.
 pub fn read_picture(
     path: &str,
     bytes: &[u8],
     width: usize,
     height: usize,
 ) -> Result<Vec<u8>, ImportError> {
-    if bytes.len() > MAX_PNG_BYTES {
-        return Err(ImportError::LargePng {
-            file: path.into(),
-            limit: MAX_PNG_BYTES,
-        });
-    }
-    let grey = Grey::decode(path, bytes)?;
-    let mut pixels = grey.fit(width, height);
-    if is_border_light(&grey.pixels, grey.width) {
-        pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
-    }
-    Ok(pixels)
+    Ok(Grey::of_ink(path, bytes)?.fit(width, height, 0))
 }
 
-/// An image in shades of grey, light is 255.
+/// The digit in a PNG file of any kind, `[PAD_SIDE, PAD_SIDE]`, 255 is ink, placed as MNIST's were: its ink scaled to fit a box
+/// of 20x20 pixels and centred by its mass. Empty paper stays empty.
+///
+/// # Errors
+///
+/// As of [`read_picture`].
+pub fn read_digit(path: &str, bytes: &[u8]) -> Result<Vec<u8>, ImportError> {
+    let ink = Grey::of_ink(path, bytes)?.cropped();
+    let ink = ink.fit(INK_BOX, INK_BOX, 0);
+    let (mut x, mut y, mut mass) = (0, 0, 0);
+    for (index, ink) in ink.iter().enumerate() {
+        let ink = usize::from(*ink);
+        x += ink * (index % INK_BOX);
+        y += ink * (index / INK_BOX);
+        mass += ink;
+    }
+    let mut digit = vec![0; PAD_SIDE * PAD_SIDE];
+    // To pixel (14, 14), counted from 0, as far as there is room.
+    let start = |sum: usize| {
+        let middle = (sum + mass / 2).checked_div(mass).unwrap_or(0);
+        (PAD_SIDE / 2)
+            .saturating_sub(middle)
+            .min(PAD_SIDE - INK_BOX)
+    };
+    let (left, top) = (start(x), start(y));
+    for (row, line) in ink.chunks_exact(INK_BOX).enumerate() {
+        digit[(top + row) * PAD_SIDE + left..][..INK_BOX].copy_from_slice(line);
+    }
+    Ok(digit)
+}
+
+/// An image in shades of grey, light is 255 unless something else is said.
 struct Grey {
     width: usize,
     /// `[height, width]`.
@@ -393,8 +428,50 @@ impl Grey {
         })
     }
 
-    /// The image scaled to fit `[height, width]` by averaging areas, centred; around it the shade of its border.
-    fn fit(&self, width: usize, height: usize) -> Vec<u8> {
+    /// Reads a PNG file of any kind; 255 is ink, which is what most of the border is not.
+    fn of_ink(path: &str, bytes: &[u8]) -> Result<Grey, ImportError> {
+        if bytes.len() > MAX_PNG_BYTES {
+            return Err(ImportError::LargePng {
+                file: path.into(),
+                limit: MAX_PNG_BYTES,
+            });
+        }
+        let mut grey = Grey::decode(path, bytes)?;
+        if is_border_light(&grey.pixels, grey.width) {
+            grey.pixels
+                .iter_mut()
+                .for_each(|pixel| *pixel = 255 - *pixel);
+        }
+        Ok(grey)
+    }
+
+    /// The smallest part that has all ink in it; all of an image without any.
+    fn cropped(self) -> Grey {
+        let inked = |pixels: &[u8]| pixels.iter().any(|pixel| *pixel >= MIN_INK);
+        let rows: Vec<&[u8]> = self.pixels.chunks_exact(self.width).collect();
+        let (Some(top), Some(bottom)) = (
+            rows.iter().position(|row| inked(row)),
+            rows.iter().rposition(|row| inked(row)),
+        ) else {
+            return self;
+        };
+        let columns = |row: &&[u8]| {
+            let ink = |pixel: &u8| *pixel >= MIN_INK;
+            row.iter().position(ink).zip(row.iter().rposition(ink))
+        };
+        let ends = rows.iter().filter_map(columns);
+        let (left, right) = ends.fold((self.width, 0), |(left, right), (first, last)| {
+            (left.min(first), right.max(last))
+        });
+        let pixels = rows[top..=bottom].iter().flat_map(|row| &row[left..=right]);
+        Grey {
+            width: right + 1 - left,
+            pixels: pixels.copied().collect(),
+        }
+    }
+
+    /// The image scaled to fit `[height, width]` by averaging areas, centred; around it the shade of `paper`.
+    fn fit(&self, width: usize, height: usize, paper: u8) -> Vec<u8> {
         let own_height = self.pixels.len() / self.width;
         let scaled = |side: usize, from: usize, to: usize| ((side * to + from / 2) / from).max(1);
         let (inner_width, inner_height) = if self.width * height >= own_height * width {
@@ -421,11 +498,6 @@ impl Grey {
             }
         }
 
-        let paper = if is_border_light(&self.pixels, self.width) {
-            255
-        } else {
-            0
-        };
         let area = self.pixels.len() as u64;
         let mut fitted = vec![paper; width * height];
         for (y, line) in sums.chunks_exact(inner_width).enumerate() {

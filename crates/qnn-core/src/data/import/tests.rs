@@ -328,6 +328,54 @@ fn averaging_keeps_the_sum_of_a_picture() {
 }
 
 #[test]
+fn a_picture_is_read_as_ink_on_paper() {
+    let shape = |ink: u8, paper: u8| {
+        grey(40, 40, move |x, y| {
+            match (5..20).contains(&x) && (5..35).contains(&y) {
+                true => ink,
+                false => paper,
+            }
+        })
+    };
+    let read = |bytes: &[u8]| read_picture("a.png", bytes, 8, 8).unwrap();
+    let bright = read(&shape(200, 0));
+    assert_eq!(bright, read(&shape(55, 255)));
+    assert_eq!((bright[3 * 8 + 2], bright[3 * 8 + 6]), (200, 0));
+    let refused = read_picture("a.png", b"text", 8, 8).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("a.png is a damaged PNG image")
+    );
+}
+
+#[test]
+fn a_digit_is_placed_as_mnists_are() {
+    // A one, tall and thin, in a corner of a large sheet.
+    let sheet = grey(300, 200, |x, y| {
+        match (250..262).contains(&x) && (80..200).contains(&y) {
+            true => 30,
+            false => 240,
+        }
+    });
+    let digit = read_digit("1.png", &sheet).unwrap();
+    let inked = |index: &usize| digit[*index] > 100;
+    let rows: Vec<usize> = (0..28 * 28).filter(inked).map(|index| index / 28).collect();
+    let columns: Vec<usize> = (0..28 * 28).filter(inked).map(|index| index % 28).collect();
+    assert_eq!(
+        (rows.iter().min(), rows.iter().max()),
+        (Some(&4), Some(&23))
+    );
+    assert_eq!(
+        (columns.iter().min(), columns.iter().max()),
+        (Some(&13), Some(&14))
+    );
+    // Empty paper has nothing to be placed.
+    let empty = read_digit("0.png", &flat(50, 230)).unwrap();
+    assert!(empty.iter().all(|ink| *ink <= 25));
+}
+
+#[test]
 fn tables_of_any_separator_are_read() {
     for separator in [",", ";", "\t"] {
         let text = table(12, separator);
@@ -638,6 +686,7 @@ proptest! {
         bytes.truncate(start);
         bytes.extend(noise);
         let _ = open(vec![NamedFile { path: "a/1".into(), bytes: bytes.clone() }]);
+        let _ = read_digit("a/1", &bytes);
         if Kind::of(&bytes) != Some(Kind::Idx) {
             let _ = import(&[("a/1", &bytes)]);
         }
