@@ -65,7 +65,7 @@ pub fn export(arguments: Export) -> Result<()> {
         }
     };
     let model = files::model(&arguments.model)?;
-    let (trainer, classes) = (model.trainer(), model.classes());
+    let (trainer, classes) = (model.trainer()?, model.classes());
     let is_float =
         format == Format::OnnxFloat || format == Format::Onnx && !trainer.spec().is_packable();
     let bytes = if is_float {

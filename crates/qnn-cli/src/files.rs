@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use qnn_core::data::{DataSet, IdxFile, Images, Unpacker, data_set_from_files};
-use qnn_core::packed::Evaluation;
+use qnn_core::packed::{Evaluation, PackedNetwork};
+use qnn_core::spec::{Loss, NetworkSpec};
 use qnn_core::train::Trainer;
-use qnn_files::{Opened, write_packed};
+use qnn_files::{Dense, Opened, begin_anew, import_dense, write_packed};
 use qnn_infer::Network;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -66,79 +67,139 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("{} cannot be read.", path.display()))
 }
 
+/// A network that was saved, to go on with.
+pub fn trainer(path: &Path) -> Result<Trainer> {
+    Ok(model(path)?.trainer()?.clone())
+}
+
 /// A network that was saved, of whatever kind its file is.
 pub fn model(path: &Path) -> Result<Model> {
     let bytes = read(path)?;
-    let opened = qnn_files::open(&bytes)
-        .with_context(|| format!("{} is not a network that can be used.", path.display()))?;
-    Ok(Model { bytes, opened })
-}
-
-/// A network that was saved, to go on with.
-pub fn trainer(path: &Path) -> Result<Trainer> {
-    Ok(model(path)?.opened.trainer)
+    let name = name(path);
+    let kind = if qnn_files::is_foreign(&name, &bytes) {
+        Kind::Foreign(import_dense(&name, &bytes)?)
+    } else {
+        let opened = qnn_files::open(&bytes)
+            .with_context(|| format!("{} is not a network that can be used.", path.display()))?;
+        if opened.is_whole {
+            Kind::Trained(Box::new((opened.trainer.freeze(), opened)))
+        } else {
+            Kind::Packed(Box::new(opened), bytes)
+        }
+    };
+    Ok(Model { name, kind })
 }
 
 /// A network that was saved.
 pub struct Model {
-    bytes: Vec<u8>,
-    opened: Opened,
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    /// With what answers.
+    Trained(Box<(PackedNetwork, Opened)>),
+    /// The file answers; the trainer begins where its answers are.
+    Packed(Box<Opened>, Vec<u8>),
+    /// Of another program.
+    Foreign(Dense),
 }
 
 impl Model {
-    /// The trainer; of a packed network one that begins where its answers are.
-    pub fn trainer(&self) -> &Trainer {
-        &self.opened.trainer
+    fn opened(&self) -> Option<&Opened> {
+        match &self.kind {
+            Kind::Trained(both) => Some(&both.1),
+            Kind::Packed(opened, _) => Some(opened),
+            Kind::Foreign(_) => None,
+        }
+    }
+
+    /// What it can be trained on with; a packed network begins where its answers are.
+    pub fn trainer(&self) -> Result<&Trainer> {
+        let opened = self.opened();
+        opened.map(|opened| &opened.trainer).with_context(|| {
+            let name = &self.name;
+            format!("{name} is a network of another program: begin with `qnn train --from {name}`.")
+        })
+    }
+
+    /// The network of another program, if it is one, to say more of it than its file does.
+    pub fn foreign(&mut self) -> Option<&mut Dense> {
+        match &mut self.kind {
+            Kind::Foreign(dense) => Some(dense),
+            _ => None,
+        }
+    }
+
+    /// Pixels of an image, and the number of classes.
+    pub fn shape(&self) -> (usize, usize) {
+        match &self.kind {
+            Kind::Foreign(dense) => (dense.inputs(), dense.classes()),
+            Kind::Trained(both) => (both.0.inputs(), both.0.classes()),
+            Kind::Packed(opened, _) => (opened.trainer.inputs(), opened.trainer.classes()),
+        }
     }
 
     /// The names of the classes; their numbers where the file has none.
     pub fn classes(&self) -> Vec<String> {
-        let numbers = || (0..self.opened.trainer.classes()).map(|class| class.to_string());
-        self.opened
-            .classes
-            .clone()
-            .unwrap_or_else(|| numbers().collect())
+        let numbers = || (0..self.shape().1).map(|class| class.to_string()).collect();
+        let named = self.opened().and_then(|opened| opened.classes.clone());
+        named.unwrap_or_else(numbers)
     }
 
     /// The file of its packed network.
     pub fn packed(&self) -> Result<Vec<u8>> {
-        if self.opened.is_whole {
-            return Ok(write_packed(&self.opened.trainer, &self.classes())?);
+        match &self.kind {
+            Kind::Packed(_, bytes) => Ok(bytes.clone()),
+            _ => Ok(write_packed(self.trainer()?, &self.classes())?),
         }
-        Ok(self.bytes.clone())
     }
 
-    /// How the network does on test images: the file's own answers, not those of a trainer made of it.
-    pub fn evaluate(&self, images: &Images, piece: usize) -> Result<Evaluation> {
-        if self.opened.is_whole {
-            return Ok(self.opened.trainer.freeze().evaluate_all(images, piece));
+    /// The logits, `[images, classes]`, for the pixels, `[images, inputs]`: of a packed file its own answers, not those of a
+    /// trainer made of it.
+    pub fn logits(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        let file = match &self.kind {
+            Kind::Trained(both) => return Ok(both.0.logits(pixels)),
+            Kind::Foreign(dense) => return Ok(dense.logits(pixels)),
+            Kind::Packed(_, file) => file,
+        };
+        let network = Network::parse(file)?;
+        let mut buffer = vec![0; network.buffer_words()];
+        let mut scores = vec![0; network.classes()];
+        let mut logits = Vec::new();
+        for pixels in pixels.chunks(network.inputs()) {
+            network.scores(pixels, &mut buffer, &mut scores)?;
+            let unit = network.score_unit();
+            logits.extend(scores.iter().map(|score| *score as f32 * unit));
         }
-        let network = Network::parse(&self.bytes)?;
+        Ok(logits)
+    }
+
+    /// How it does on test images, answered `piece` at a time.
+    pub fn evaluate(&self, images: &Images, piece: usize) -> Result<Evaluation> {
+        if let Kind::Trained(both) = &self.kind {
+            return Ok(both.0.evaluate_all(images, piece));
+        }
+        let loss = self
+            .opened()
+            .map_or(Loss::CrossEntropy, |opened| opened.trainer.spec().loss);
         let pieces: Vec<usize> = (0..images.len()).step_by(piece).collect();
         let evaluations = pieces.into_par_iter().map(|first| {
             let range = first..images.len().min(first + piece);
-            let logits = logits(&network, images.pixels_of(range.clone()))?;
-            let loss = self.opened.trainer.spec().loss;
+            let logits = self.logits(images.pixels_of(range.clone()))?;
             Ok(Evaluation::of(loss, &logits, &images.labels[range]))
         });
         evaluations.try_reduce(Evaluation::default, |sum, more| Ok(sum + more))
     }
-}
 
-/// The logits that a packed network gives, `[images, classes]`, for the pixels, `[images, inputs]`.
-pub fn logits(network: &Network<'_>, pixels: &[u8]) -> Result<Vec<f32>> {
-    let mut buffer = vec![0; network.buffer_words()];
-    let mut scores = vec![0; network.classes()];
-    let mut logits = Vec::new();
-    for pixels in pixels.chunks(network.inputs()) {
-        network.scores(pixels, &mut buffer, &mut scores)?;
-        logits.extend(
-            scores
-                .iter()
-                .map(|score| *score as f32 * network.score_unit()),
-        );
+    /// A trainer of `spec` that begins where this network stands, with the hidden layers of that; `pixels` are some hundred
+    /// images of the kind that it shall read.
+    pub fn begin_anew(self, spec: NetworkSpec, pixels: &[u8]) -> Result<Trainer> {
+        match self.kind {
+            Kind::Foreign(dense) => Ok(dense.into_trainer(spec, pixels)?),
+            _ => Ok(begin_anew(self.trainer()?, spec)?),
+        }
     }
-    Ok(logits)
 }
 
 /// Writes a file whole or not at all: what was there before stays until the new one is complete.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cost;
+mod eval;
 mod exit;
 mod export;
 mod files;
@@ -20,13 +21,14 @@ mod sweep;
 mod train;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bench::{Bench, bench};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use eval::{Eval, check_shape, eval};
 use export::{Export, export};
 use inspect::{Inspect, inspect};
 use pages::{Completions, Man, completions, man};
@@ -98,21 +100,6 @@ struct CostArguments {
 }
 
 #[derive(Args)]
-struct Eval {
-    /// The network, as `train --save` kept it.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// A folder of IDX files with images and labels. Without it: procedural digits.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Answers with the mean of so many networks whose weights are drawn anew, where weights are stochastic.
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    samples: Option<u32>,
-    #[command(flatten)]
-    output: Output,
-}
-
-#[derive(Args)]
 struct Output {
     /// Prints one JSON object a line.
     #[arg(long)]
@@ -181,28 +168,6 @@ fn threads(count: Option<usize>) -> Result<ThreadPool> {
     pool.build().context("The threads cannot be started.")
 }
 
-fn eval(arguments: Eval) -> Result<()> {
-    let model = files::model(&arguments.model)?;
-    let trainer = model.trainer();
-    let data = data_set(arguments.data.as_deref(), trainer.spec().seed)?;
-    check_fit(trainer, &data)?;
-    ensure!(
-        arguments.samples.is_none() || trainer.spec().weights().is_stochastic(),
-        "The weights of this network are not stochastic: all samples would be the same."
-    );
-    let mut clock = Clock::default();
-    let evaluation = match arguments.samples {
-        Some(count) => {
-            let networks = trainer.freeze_samples(count);
-            clock.time(|| networks.evaluate_all(&data.test, EVALUATION_PIECE))
-        }
-        None => clock.time(|| model.evaluate(&data.test, EVALUATION_PIECE))?,
-    };
-    clock.images += evaluation.images;
-    let report = FinalReport::new(trainer, &data, evaluation, &clock);
-    arguments.output.print(&report, || report.describe())
-}
-
 fn data_set(folder: Option<&Path>, seed: u32) -> Result<DataSet> {
     match folder {
         Some(folder) => files::data_set(folder),
@@ -211,21 +176,7 @@ fn data_set(folder: Option<&Path>, seed: u32) -> Result<DataSet> {
 }
 
 fn check_fit(trainer: &Trainer, data: &DataSet) -> Result<()> {
-    ensure!(
-        trainer.inputs() == data.test.image_size(),
-        "The network reads images of {} pixels; those of {} have {}.",
-        trainer.inputs(),
-        data.name,
-        data.test.image_size()
-    );
-    ensure!(
-        data.classes.len() <= trainer.classes(),
-        "The network tells {} classes apart; {} has {}.",
-        trainer.classes(),
-        data.name,
-        data.classes.len()
-    );
-    Ok(())
+    check_shape((trainer.inputs(), trainer.classes()), data)
 }
 
 impl Output {

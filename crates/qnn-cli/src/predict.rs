@@ -8,14 +8,14 @@ use clap::Args;
 use indicatif::ProgressBar;
 use qnn_core::data::PAD_SIDE;
 use qnn_core::data::import::{read_digit, read_picture};
-use qnn_core::packed::PackedNetwork;
 use serde::Serialize;
 
-use crate::{Output, files};
+use crate::Output;
+use crate::files::{self, Model};
 
 #[derive(Args)]
 pub struct Predict {
-    /// The network, as `train --save` kept it.
+    /// The network: as `train --save` or the page saved it, packed, or a dense one of another program (safetensors, ONNX).
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// PNG images of any size, in grey or colours. Those that are dark on light are inverted; others than the network's size
@@ -41,12 +41,11 @@ struct Answer<'a> {
 
 pub fn predict(arguments: &Predict) -> Result<()> {
     let model = files::model(&arguments.model)?;
-    let (network, classes) = (model.trainer().freeze(), model.classes());
-    let side = network.inputs().isqrt();
+    let (inputs, classes) = (model.shape().0, model.classes());
+    let side = inputs.isqrt();
     ensure!(
-        side * side == network.inputs(),
-        "The network reads images of {} pixels, which make no square; PNG files cannot be brought to that size.",
-        network.inputs()
+        side * side == inputs,
+        "The network reads images of {inputs} pixels, which make no square; PNG files cannot be brought to that size."
     );
     ensure!(
         !arguments.digits || side == PAD_SIDE,
@@ -63,7 +62,7 @@ pub fn predict(arguments: &Predict) -> Result<()> {
     let bar = ProgressBar::new(arguments.images.len() as u64);
     let mut refused = 0;
     for file in bar.wrap_iter(arguments.images.iter()) {
-        match read(file).and_then(|pixels| answer(&network, &classes, file, &pixels)) {
+        match read(file).and_then(|pixels| answer(&model, &classes, file, &pixels)) {
             Ok(answer) => bar.suspend(|| arguments.output.print(&answer, || answer.describe()))?,
             Err(error) => {
                 refused += 1;
@@ -81,12 +80,12 @@ pub fn predict(arguments: &Predict) -> Result<()> {
 }
 
 fn answer<'a>(
-    network: &PackedNetwork,
+    model: &Model,
     classes: &'a [String],
     file: &'a Path,
     pixels: &[u8],
 ) -> Result<Answer<'a>> {
-    let logits = network.logits(pixels);
+    let logits = model.logits(pixels)?;
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     let class = best.and_then(|(class, _)| classes.get(class));
     Ok(Answer {

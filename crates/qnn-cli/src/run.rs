@@ -10,6 +10,7 @@ use qnn_core::data::{DataSet, Images};
 use qnn_core::packed::Evaluation;
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{StepMetrics, Trainer};
+use qnn_files::write_training;
 use qnn_gpu::GpuTrainer;
 use serde::{Deserialize, Serialize};
 
@@ -332,7 +333,7 @@ impl<'a> Training<'a> {
 
     /// Saves the network to go on with.
     pub fn save_network(&self, file: &Path) -> Result<()> {
-        files::save(file, &self.trainer.checkpoint())
+        files::save(file, &write_training(&self.trainer, &self.data.classes))
     }
 
     /// Why training has gone nowhere, although all numbers are finite: no error is worth reporting then.

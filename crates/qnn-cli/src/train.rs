@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qnn_core::train::Trainer;
 use serde::Serialize;
 
+use crate::eval::{Foreign, check_shape};
 use crate::exit::Ending;
 use crate::plot;
 use crate::run::{End, EpochEnd, Place, Training};
@@ -18,6 +19,8 @@ use crate::{
     Clock, EVALUATION_PIECE, FinalReport, Output, check_fit, data_set, files, gpu, signals,
 };
 
+/// Training images that show how large the sums of a network from elsewhere become.
+const SAMPLES: usize = 1000;
 /// Epochs to train where nothing says how many.
 pub const EPOCHS: u32 = 5;
 
@@ -44,6 +47,12 @@ pub struct Train {
     /// Goes on from a network that was kept, with its settings, on the same data; from an interrupted run exactly.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["Settings", "Base"])]
     resume: Option<PathBuf>,
+    /// Begins where a network stands, under new settings but with its hidden layers: one saved here, or a dense one of another
+    /// program, as safetensors or ONNX.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    foreign: Foreign,
     /// What trains. The same steps either way, but for how floats are rounded.
     #[arg(long, value_enum, default_value_t = Backend::Processor)]
     backend: Backend,
@@ -93,9 +102,18 @@ pub fn train(arguments: Train) -> Result<()> {
         .map(files::data_set)
         .transpose()?;
     let tested = other.as_ref().unwrap_or(&data);
-    let trainer = match resumed {
-        Some(trainer) => trainer,
-        None => Trainer::new(spec, data.test.image_size(), data.classes.len())?,
+    let trainer = match (resumed, &arguments.from) {
+        (Some(trainer), _) => trainer,
+        (None, Some(file)) => {
+            let mut model = files::model(file)?;
+            arguments.foreign.say(&mut model)?;
+            check_shape(model.shape(), &data)?;
+            let order = data.train.order(spec.seed, 0);
+            let samples = SAMPLES.min(data.train.epoch_length());
+            let (pixels, _) = data.train.batch(0, &order, 0..samples);
+            model.begin_anew(spec, &pixels)?
+        }
+        (None, None) => Trainer::new(spec, data.test.image_size(), data.classes.len())?,
     };
     check_fit(&trainer, &data)?;
     check_fit(&trainer, tested)?;

@@ -89,25 +89,102 @@ fn a_network_is_saved_inspected_exported_and_tested() {
 }
 
 #[test]
-fn training_goes_on_from_a_packed_network_better_than_from_nothing() {
+fn training_goes_on_from_a_network_under_other_settings() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (model, packed) = (path("model.safetensors"), path("packed.safetensors"));
-    let first = json(&[
+    let train = |more: &[&str]| json(&[&["train", "--epochs", "1", "--json"][..], more].concat());
+    let accuracy = |report: &Value| report["test_accuracy"].as_f64().unwrap();
+    let first = train(&["--preset", "mnist-128", "--save", &model]);
+    json(&["export", "--model", &model, "--out", &packed, "--json"]);
+    for from in [&model, &packed] {
+        let gentle = ["--learning-rate", "0.001", "--seed", "2", "--from", from];
+        let more = train(&gentle);
+        assert_eq!(more["spec"]["hidden"], serde_json::json!([128]));
+        assert!(accuracy(&more) > accuracy(&first) - 0.02, "{more} {first}");
+        // Nobody learns so slowly: the figure is that of the network it began with, with two bits now.
+        let two = [
+            "--learning-rate",
+            "1e-9",
+            "--weight-bits",
+            "2",
+            "--from",
+            &model,
+        ];
+        let slow = train(&two);
+        assert!(accuracy(&slow) > 0.5, "{slow}");
+    }
+    let fresh = train(&["--preset", "mnist-128", "--learning-rate", "1e-9"]);
+    assert!(accuracy(&fresh) < 0.5, "{fresh}");
+    let both = refusal(&["train", "--from", &model, "--resume", &model]);
+    assert!(both.contains("cannot be used with"), "{both}");
+    let pixels = refusal(&["eval", "--model", &model, "--pixels", "bytes"]);
+    assert!(pixels.contains("networks of other programs"), "{pixels}");
+}
+
+/// A dense network of floats as other programs save it: the mean of each class is its row, and the nearest answers.
+#[test]
+fn a_network_of_another_program_is_tested_and_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (theirs, ours, model) = (
+        path("theirs.onnx"),
+        path("ours.safetensors"),
+        path("model.safetensors"),
+    );
+    json(&[
         "train",
         "--preset",
         "mnist-128",
+        "--weight-bits",
+        "32",
+        "--activation-bits",
+        "32",
         "--epochs",
-        "3",
+        "1",
         "--save",
         &model,
         "--json",
     ]);
-    json(&["export", "--model", &model, "--out", &packed, "--json"]);
-    let more = json(&["train", "--resume", &packed, "--epochs", "1", "--json"]);
-    let fresh = json(&["train", "--preset", "mnist-128", "--epochs", "1", "--json"]);
+    json(&["export", "--model", &model, "--out", &theirs, "--json"]);
+    let as_it_is = json(&["eval", "--model", &theirs, "--json"]);
+    let here = json(&["eval", "--model", &model, "--json"]);
     let accuracy = |report: &Value| report["test_accuracy"].as_f64().unwrap();
-    assert!(accuracy(&more) > accuracy(&fresh), "{first} {more} {fresh}");
+    assert!(
+        (accuracy(&as_it_is) - accuracy(&here)).abs() < 0.001,
+        "{as_it_is} {here}"
+    );
+    let begin = [
+        "train",
+        "--from",
+        &theirs,
+        "--epochs",
+        "1",
+        "--learning-rate",
+        "0.001",
+        "--save",
+        &ours,
+        "--json",
+    ];
+    for (bits, least) in [("32", 0.02), ("2", 0.15)] {
+        let trained = json(
+            &[
+                &begin[..],
+                &["--weight-bits", bits, "--activation-bits", bits],
+            ]
+            .concat(),
+        );
+        assert!(
+            accuracy(&trained) > accuracy(&here) - least,
+            "{bits}: {trained} {here}"
+        );
+    }
+    assert_eq!(
+        json(&["inspect", &ours, "--json"])["spec"]["weight_bits"],
+        2
+    );
+    let wrong = refusal(&["export", "--model", &theirs, "--out", &path("a.c")]);
+    assert!(wrong.contains("qnn train --from theirs.onnx"), "{wrong}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use qnn_core::data::MAX_CLASSES;
 use qnn_core::spec::NetworkSpec;
-use qnn_core::train::{CheckpointError, Progress};
+use qnn_core::train::{CheckpointError, Progress, Trainer};
 use qnn_infer::{FORMAT_VERSION, ParseError};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
@@ -72,21 +72,29 @@ pub struct Tensor {
     pub bytes: Vec<u8>,
 }
 
-/// The bytes of a file.
+/// The bytes of a file of the network in a trainer. Classes without a name are given their numbers.
 pub fn write(
-    spec: &NetworkSpec,
-    inputs: usize,
+    trainer: &Trainer,
     classes: &[String],
     progress: Option<Progress>,
     mut tensors: Vec<Tensor>,
 ) -> Vec<u8> {
+    let names: Vec<String> = (0..trainer.classes())
+        .map(|class| {
+            classes
+                .get(class)
+                .cloned()
+                .unwrap_or_else(|| class.to_string())
+        })
+        .collect();
+    let (spec, inputs) = (trainer.spec(), trainer.inputs());
     // Those of the largest elements first, so that each begins at a multiple of its own.
     tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
     let mut metadata = Map::new();
     metadata.insert("format".into(), FORMAT.into());
     metadata.insert("version".into(), FORMAT_VERSION.to_string().into());
     metadata.insert("inputs".into(), inputs.to_string().into());
-    metadata.insert("classes".into(), json!(classes).to_string().into());
+    metadata.insert("classes".into(), json!(names).to_string().into());
     // All values of metadata are texts: what is more is JSON in a text.
     metadata.insert("spec".into(), json!(spec).to_string().into());
     if let Some(progress) = progress {
@@ -161,6 +169,14 @@ impl Description {
             .collect();
         tensors.sort_by_key(|(begin, _)| *begin);
         let packed = match qnn_infer::Network::parse(file) {
+            Ok(network) if network.classes() != classes.len() => {
+                let reason = format!(
+                    "they are {} for {} classes",
+                    classes.len(),
+                    network.classes()
+                );
+                return Err(unreadable("names of the classes")(reason));
+            }
             Ok(_) => true,
             Err(ParseError::Unpacked) => false,
             Err(error) => return Err(error.into()),

@@ -18,7 +18,7 @@ pub use header::{Description, FileError, TensorDescription};
 pub use onnx::{write_float_onnx, write_onnx};
 pub use packed::{Unpackable, write_packed};
 pub use source::{write_c, write_rust};
-pub use training::{read_trainer, write_training};
+pub use training::{begin_anew, read_trainer, write_training};
 pub use unpacked::unpack;
 
 /// A network that was opened to go on with.

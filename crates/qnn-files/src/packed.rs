@@ -24,13 +24,7 @@ pub enum Unpackable {
 /// of its classes.
 pub fn write_packed(trainer: &Trainer, classes: &[String]) -> Result<Vec<u8>, Unpackable> {
     let tensors = tensors(&trainer.freeze())?;
-    Ok(header::write(
-        trainer.spec(),
-        trainer.inputs(),
-        classes,
-        None,
-        tensors,
-    ))
+    Ok(header::write(trainer, classes, None, tensors))
 }
 
 /// The tensors of a packed network.

@@ -1,7 +1,8 @@
 //! What training goes on from as tensors: latent weights, batch normalization, the optimizer's memory. A file of them
 //! holds the packed network too where there is one, so that whoever only wants answers need not train.
 
-use qnn_core::train::{LayerState, Trainer};
+use qnn_core::spec::NetworkSpec;
+use qnn_core::train::{CheckpointError, LayerState, Progress, Trainer};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::header::{self, Description, FileError, Tensor};
@@ -43,7 +44,7 @@ pub fn write_training(trainer: &Trainer, classes: &[String]) -> Vec<u8> {
         }
     }
     let progress = Some(trainer.progress());
-    header::write(trainer.spec(), trainer.inputs(), classes, progress, tensors)
+    header::write(trainer, classes, progress, tensors)
 }
 
 /// The trainer that a file was made of, and what the file says of itself.
@@ -84,6 +85,30 @@ pub fn read_trainer(file: &[u8]) -> Result<(Trainer, Description), FileError> {
         }
     })?;
     Ok((trainer, description))
+}
+
+/// A trainer of `spec` that begins where another one stands, with the hidden layers of that and an optimizer without memory.
+pub fn begin_anew(from: &Trainer, spec: NetworkSpec) -> Result<Trainer, CheckpointError> {
+    let hidden = from.spec().hidden.clone();
+    let spec = NetworkSpec { hidden, ..spec };
+    let states: Vec<LayerState<&[f32]>> = from.state().collect();
+    let (inputs, classes) = (from.inputs(), from.classes());
+    Trainer::from_state(
+        spec,
+        inputs,
+        classes,
+        Progress::default(),
+        |layer, state| {
+            let known = &states[layer];
+            let ([latent, ..], [gamma, ..], [beta, ..]) = (state.latent, state.gamma, state.beta);
+            let [mean, variance] = state.running;
+            latent.copy_from_slice(known.latent[0]);
+            gamma.copy_from_slice(known.gamma[0]);
+            beta.copy_from_slice(known.beta[0]);
+            mean.copy_from_slice(known.running[0]);
+            variance.copy_from_slice(known.running[1]);
+        },
+    )
 }
 
 fn name(layer: usize, part: &str) -> String {
