@@ -76,6 +76,9 @@ struct Scaled {
 impl Dense {
     /// A trainer that begins where this network stands, under the settings of `spec` but with the hidden layers there are.
     /// `pixels`, `[images, inputs]`, are some hundred images of the kind it shall read.
+    ///
+    /// Such a network is to be trained on with the loss it was trained with and with small steps, 0.001 of Adam's: those that
+    /// begin a network here undo what it knows.
     pub fn into_trainer(self, spec: NetworkSpec, pixels: &[u8]) -> Result<Trainer, DenseError> {
         let inputs = self.inputs();
         if pixels.is_empty() || !pixels.len().is_multiple_of(inputs) {
