@@ -7,7 +7,7 @@ use std::error::Error;
 use js_sys::Function;
 use qnn_core::data::import::{self, ImportError, ImportNote, NamedFile, Opened};
 use qnn_core::data::{DataSet, Images, TrainingData, Unpacker, data_set_from_files};
-use qnn_core::spec::{Bits, NetworkSpec};
+use qnn_core::spec::{Bits, Loss, NetworkSpec};
 use qnn_core::train::Trainer;
 use qnn_files::{
     import_dense, write_c, write_float_onnx, write_onnx, write_packed, write_rust, write_training,
@@ -27,7 +27,7 @@ const ALL_EXAMPLES: usize = 60;
 /// Images that show how large the sums of a network from elsewhere become.
 const SAMPLES: u64 = 500;
 /// Of networks that have been trained elsewhere: they are to keep what they know.
-const GENTLE_LEARNING_RATE: f32 = 0.003;
+const GENTLE_LEARNING_RATE: f32 = 0.001;
 /// Milliseconds between two words of how far it is.
 const PATIENCE: f64 = 50.0;
 
@@ -149,6 +149,7 @@ fn foreign(file: &Offered) -> Result<Trainer, Box<dyn Error>> {
     let spec = NetworkSpec {
         weight_bits: Bits::FLOAT,
         activation_bits: Bits::FLOAT,
+        loss: Loss::CrossEntropy,
         learning_rate: GENTLE_LEARNING_RATE,
         ..NetworkSpec::default()
     };

@@ -22,7 +22,7 @@ pub struct PackedNetwork {
     /// What the network works in.
     buffer: Vec<u64>,
     /// `[classes]`.
-    scores: Vec<i64>,
+    scores: Vec<i32>,
 }
 
 #[wasm_bindgen]
