@@ -31,6 +31,7 @@ pub mod loss;
 pub mod measure;
 pub mod optim;
 pub mod packed;
+pub mod parallel;
 pub mod quant;
 pub mod random;
 pub mod report;

@@ -2,6 +2,7 @@
 //! So no result depends on the order in which threads or slices come to them, and a checkpoint need keep no state.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::simd::num::{SimdInt, SimdUint};
 use std::simd::{f32x4, u32x4, u64x4};
 
@@ -45,6 +46,9 @@ pub fn shuffle(seed: u32, epoch: u32) -> ChaCha8Rng {
 pub struct Chances {
     key: [u32; 8],
     stream: u64,
+    /// Where the first row begins, and how far rows lie apart: more than `columns` in a part of a matrix.
+    start: usize,
+    stride: usize,
     columns: usize,
 }
 
@@ -73,13 +77,24 @@ impl Chances {
             key: key(seed),
             // The highest bit keeps these streams apart from those of the shuffles.
             stream: 1 << 63 | u64::from(step) << 16 | u64::from(place(layer, purpose)),
+            start: 0,
+            stride: columns,
             columns,
+        }
+    }
+
+    /// The chances of a part of the matrix: of some columns, from row `first_row` on, which is row 0 of the part.
+    pub fn part(self, first_row: usize, columns: Range<usize>) -> Chances {
+        Chances {
+            start: self.start + first_row * self.stride + columns.start,
+            columns: columns.len(),
+            ..self
         }
     }
 
     /// Fills `chances` with those of a row, uniform in [0, 1).
     fn fill_row(&self, row: usize, chances: &mut Vec<f32>) {
-        let position = row * self.columns;
+        let position = self.start + row * self.stride;
         let skipped = position % WORDS_PER_BLOCK;
         let words = (skipped + self.columns).next_multiple_of(BLOCKS * WORDS_PER_BLOCK);
         chances.resize(words, 0.0);
@@ -187,6 +202,16 @@ mod tests {
                 Chances::new(9, 5, 2, Purpose::Dropout, columns).with_row(row, <[f32]>::to_vec),
                 expected
             );
+        }
+    }
+
+    #[test]
+    fn a_part_has_the_chances_of_its_places() {
+        let whole = Chances::new(3, 4, 1, Purpose::GradientUnits, 90);
+        let part = whole.clone().part(5, 33..70).part(2, 10..30);
+        for row in 0..4 {
+            let expected = whole.with_row(row + 7, |chances| chances[43..63].to_vec());
+            assert_eq!(part.with_row(row, <[f32]>::to_vec), expected);
         }
     }
 

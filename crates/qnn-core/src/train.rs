@@ -11,10 +11,12 @@ use crate::bits::{BitMatrix, BitTile, BitTiles, Encoding, TILE_COLUMNS, TILE_ROW
 use crate::data::{MAX_CLASSES, MAX_IMAGE_SIZE, TrainingData};
 use crate::kernels::{Choice, sign_bits};
 use crate::layers::{
-    BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, transpose,
+    BatchNorm, Dropout, Form, Normalized, NotFinite, Operand, ProductKind, are_finite, largest,
+    transpose,
 };
 use crate::optim::{Group, Parameter, ParameterPart, Update, group_of, power};
 use crate::packed::{PackedLayer, PackedNetwork, SampledNetworks};
+use crate::parallel::{Kind, Ranks, Shared};
 use crate::quant::{PIXEL_STEP, Quantizer};
 use crate::random::{Chances, Purpose, initialization};
 use crate::spec::{LearningRateScale, NetworkSpec, SpecError};
@@ -68,7 +70,7 @@ struct Layer {
     units: usize,
     latent: Parameter,
     batch_norm: BatchNorm,
-    /// The quantized weights, where the last update made them on its way.
+    /// The quantized weights of this rank's units, where the last update made them on its way.
     #[serde(skip)]
     weights: Option<Operand>,
 }
@@ -148,15 +150,17 @@ struct Work {
     parts: Vec<Part>,
     update: Update,
     labels: Vec<u8>,
-    /// What each layer took in and made of it, as far as the step has come.
+    /// The images of the batch that are this rank's: all, unless the batch is shared.
+    images: Range<usize>,
+    /// What each layer took in, `[batch, inputs]`, and made of it, as far as the step has come.
     inputs: Vec<Operand>,
     weights: Vec<Operand>,
-    /// Batch normalization's outputs, `[batch, units]`.
+    /// Batch normalization's outputs, `[images, units]`.
     outputs: Vec<Vec<f32>>,
     normalized: Vec<Normalized>,
-    /// The gradient to the outputs, then to the sums, of the layer being done, `[batch, units]`.
+    /// The gradient to the outputs, then to the sums, of the layer being done, `[images, units]`.
     gradient: Vec<f32>,
-    /// The gradient to that layer's inputs, `[batch, inputs]`.
+    /// The gradient to that layer's inputs, `[images, inputs]`.
     input_gradient: Vec<f32>,
     /// Both sides of the backward product under way: the gradient, quantized, and what it is multiplied with.
     backward: Option<(Operand, Operand)>,
@@ -469,24 +473,57 @@ impl Trainer {
     /// finite, but the running statistics of the layers that it came through have moved, and what lies above the
     /// place named has learned from the batch.
     pub fn step(&mut self, data: &TrainingData) -> Result<StepMetrics, Diverged> {
+        self.step_among(data, &mut Ranks::alone())
+    }
+
+    /// The same among `ranks`, whose trainers and data must be alike: all of them are to call this. Each rank moves the
+    /// weights of its own units alone, until [`gather`](Self::gather) makes the trainers alike again.
+    pub fn step_among(
+        &mut self,
+        data: &TrainingData,
+        ranks: &mut Ranks<'_>,
+    ) -> Result<StepMetrics, Diverged> {
         threads::team(|| {
             loop {
-                if let Some(metrics) = self.advance(data)? {
+                if let Some(metrics) = self.advance_among(data, ranks)? {
                     return Ok(metrics);
                 }
             }
         })
     }
 
+    /// Hands the weights of each rank's units, and what the optimizer remembers of them, to all ranks. To be called by all of
+    /// them, between steps, before anything else than [`step_among`](Self::step_among) is done.
+    pub fn gather(&mut self, ranks: &mut Ranks<'_>) {
+        for layer in &mut self.layers {
+            let (inputs, shared) = (layer.inputs, Shared::Units(layer.units));
+            let own = ranks.own(shared);
+            for part in layer.latent.state_mut() {
+                let own = part[own.start * inputs..own.end * inputs].to_vec();
+                let all = ranks.gather_floats(Kind::State, shared, inputs, &own);
+                part[..all.len()].copy_from_slice(&all);
+            }
+        }
+        self.forget_weights();
+    }
+
     /// Does the next part of a step on `data`, beginning one if none is under way.
     /// What the step showed when that was its last part.
     pub fn advance(&mut self, data: &TrainingData) -> Result<Option<StepMetrics>, Diverged> {
+        self.advance_among(data, &mut Ranks::alone())
+    }
+
+    fn advance_among(
+        &mut self,
+        data: &TrainingData,
+        ranks: &mut Ranks<'_>,
+    ) -> Result<Option<StepMetrics>, Diverged> {
         let mut work = match self.work.take() {
             Some(work) => work,
-            None => self.begin(data),
+            None => self.begin(data, ranks),
         };
         if let Some(part) = work.parts.pop() {
-            self.perform(part, &mut work)?;
+            self.perform(part, &mut work, ranks)?;
         }
         if work.parts.is_empty() {
             self.progress.end_step();
@@ -499,7 +536,7 @@ impl Trainer {
     }
 
     /// Takes the next batch and lists the step's parts.
-    fn begin(&mut self, data: &TrainingData) -> Work {
+    fn begin(&mut self, data: &TrainingData, ranks: &Ranks<'_>) -> Work {
         let Batch {
             step,
             pixels,
@@ -509,10 +546,11 @@ impl Trainer {
             .progress
             .next_batch(&self.spec, self.inputs, &mut self.order, data);
         let batch = labels.len();
+        let images = ranks.own(Shared::Images(batch));
         let mut parts = Vec::new();
         for (layer, Layer { inputs, units, .. }) in self.layers.iter().enumerate() {
             parts.push(Part::Quantize { layer });
-            let rows = pieces(batch, inputs * units);
+            let rows = pieces(images.len(), inputs * units);
             parts.extend(rows.map(|rows| Part::Product { layer, rows }));
             parts.push(Part::Normalize { layer });
         }
@@ -522,23 +560,30 @@ impl Trainer {
             // Below the first layer are the pixels, which do not learn.
             if layer > 0 {
                 parts.push(Part::PrepareInputGradient { layer });
-                let rows = pieces(batch, inputs * units);
+                let rows = pieces(images.len(), inputs * units);
                 parts.extend(rows.map(|rows| Part::InputGradient { layer, rows }));
             }
             parts.push(Part::PrepareWeightUpdate { layer });
-            let units = pieces(*units, inputs * batch);
-            parts.extend(units.map(|units| Part::WeightUpdate { layer, units }));
+            if ranks.are_one() {
+                let units = pieces(*units, inputs * batch);
+                parts.extend(units.map(|units| Part::WeightUpdate { layer, units }));
+            } else {
+                // Ranks agree on the outcome: all have as many parts, however many units.
+                let units = 0..ranks.own(Shared::Units(*units)).len();
+                parts.push(Part::WeightUpdate { layer, units });
+            }
         }
         parts.reverse();
         Work {
             parts,
             update,
             labels,
+            images,
             inputs: vec![Operand::pixels(
                 self.forward_kind(0).a(),
                 self.inputs,
                 &pixels,
-                self.dropout(0).as_ref(),
+                self.dropout(0, 0).as_ref(),
             )],
             weights: Vec::new(),
             outputs: Vec::new(),
@@ -565,21 +610,25 @@ impl Trainer {
         )
     }
 
-    /// The chances of the step under way, where something is `stochastic`.
+    /// The chances of the step under way, where something is `stochastic`: for a matrix of `columns` columns, from row
+    /// `first_row` on.
     fn chances(
         &self,
         stochastic: bool,
         layer: usize,
         purpose: Purpose,
         columns: usize,
+        first_row: usize,
     ) -> Option<Chances> {
         let (seed, step) = (self.spec.seed, self.progress.step);
-        stochastic.then(|| Chances::new(seed, step, layer, purpose, columns))
+        stochastic
+            .then(|| Chances::new(seed, step, layer, purpose, columns).part(first_row, 0..columns))
     }
 
-    fn dropout(&self, layer: usize) -> Option<Dropout> {
+    /// Which inputs of a layer are left out, from image `first_image` on.
+    fn dropout(&self, layer: usize, first_image: usize) -> Option<Dropout> {
         let (share, inputs) = (self.spec.dropout(layer), self.layers[layer].inputs);
-        self.chances(share > 0.0, layer, Purpose::Dropout, inputs)
+        self.chances(share > 0.0, layer, Purpose::Dropout, inputs, first_image)
             .map(|chances| Dropout::new(share, chances))
     }
 
@@ -590,8 +639,14 @@ impl Trainer {
         numbers
     }
 
-    fn perform(&mut self, part: Part, work: &mut Work) -> Result<(), Diverged> {
-        let batch = work.labels.len();
+    fn perform(
+        &mut self,
+        part: Part,
+        work: &mut Work,
+        ranks: &mut Ranks<'_>,
+    ) -> Result<(), Diverged> {
+        let (batch, images) = (work.labels.len(), work.images.len());
+        let first_image = work.images.start;
         let last = self.layers.len() - 1;
         let step = self.progress.step + 1;
         let diverged = |layer: usize, what: &'static str| {
@@ -606,36 +661,47 @@ impl Trainer {
                 let form = self.forward_kind(layer).b();
                 let quantizer = self.spec.weights();
                 let Layer { inputs, units, .. } = self.layers[layer];
-                let chances =
-                    self.chances(quantizer.is_stochastic(), layer, Purpose::Weights, inputs);
+                let shared = Shared::Units(units);
+                let own = ranks.own(shared);
+                let chances = self.chances(
+                    quantizer.is_stochastic(),
+                    layer,
+                    Purpose::Weights,
+                    inputs,
+                    own.start,
+                );
                 let ready = self.layers[layer].weights.take();
                 let latent = &self.layers[layer].latent.values;
                 let quantize = || {
+                    // Of all units, so that ranks agree: an update leaves none that is not.
                     are_finite(latent)?;
                     Ok(Operand::quantized(
-                        form,
+                        ranks.form_of_own(form),
                         quantizer,
                         inputs,
-                        latent,
+                        &latent[own.start * inputs..own.end * inputs],
                         chances.as_ref(),
                         None,
                     ))
                 };
                 let weights = ready.map_or_else(quantize, Ok);
-                work.weights
-                    .push(weights.map_err(diverged(layer, "weights"))?);
-                work.outputs.push(self.numbers(batch * units));
+                let weights = weights.map_err(diverged(layer, "weights"))?;
+                let unit = quantizer.step();
+                let weights = ranks.gather(Kind::Weights, shared, form, weights, unit);
+                work.weights.push(weights);
+                work.outputs.push(self.numbers(images * units));
             }
             Part::Product { layer, rows } => {
                 let units = self.layers[layer].units;
                 let sums = &mut work.outputs[layer][rows.start * units..rows.end * units];
+                let rows = first_image + rows.start..first_image + rows.end;
                 work.inputs[layer].product(rows, &work.weights[layer], sums);
             }
             Part::Normalize { layer } => {
                 let outputs = &mut work.outputs[layer];
                 let normalized = self.layers[layer]
                     .batch_norm
-                    .forward(self.spec.normalization, outputs)
+                    .forward(self.spec.normalization, outputs, batch, ranks)
                     .map_err(diverged(layer, "sums"))?;
                 work.normalized.push(normalized);
                 if layer < last {
@@ -646,31 +712,42 @@ impl Trainer {
                         layer + 1,
                         Purpose::Activations,
                         units,
+                        first_image,
                     );
-                    work.inputs.push(Operand::quantized(
-                        self.forward_kind(layer + 1).a(),
+                    let dropout = self.dropout(layer + 1, first_image);
+                    let form = self.forward_kind(layer + 1).a();
+                    let own = Operand::quantized(
+                        ranks.form_of_own(form),
                         quantizer,
                         units,
                         outputs,
                         chances.as_ref(),
-                        self.dropout(layer + 1).as_ref(),
-                    ));
+                        dropout.as_ref(),
+                    );
+                    let unit = quantizer.step() * dropout.as_ref().map_or(1.0, Dropout::scale);
+                    let shared = Shared::Images(batch);
+                    let inputs = ranks.gather(Kind::Activations, shared, form, own, unit);
+                    work.inputs.push(inputs);
                 }
             }
             Part::Loss => {
-                let logits = &work.outputs[last];
-                let outcome = self.spec.loss.of(logits, &work.labels);
+                // Few enough that each rank computes the loss of the whole batch.
+                let (own, shared) = (&work.outputs[last], Shared::Images(batch));
+                let logits = ranks.gather_floats(Kind::Statistics, shared, self.classes, own);
+                let outcome = self.spec.loss.of(&logits, &work.labels);
                 are_finite(&[outcome.loss]).map_err(diverged(last, "logits"))?;
                 work.metrics.loss = outcome.loss;
                 work.metrics.accuracy = outcome.correct as f32 / batch as f32;
                 work.gradient = outcome.gradient;
+                work.gradient.truncate(work.images.end * self.classes);
+                work.gradient.drain(..first_image * self.classes);
             }
             Part::NormalizeBackward { layer } => {
                 if layer < last {
                     // What the layer above left is the gradient to its inputs.
                     let above = std::mem::take(&mut work.input_gradient);
                     self.room.push(std::mem::replace(&mut work.gradient, above));
-                    if let Some(dropout) = self.dropout(layer + 1) {
+                    if let Some(dropout) = self.dropout(layer + 1, first_image) {
                         let units = self.layers[layer].units;
                         threads::for_each_row(&mut work.gradient, units, |row, gradient| {
                             gradient.iter_mut().for_each(|g| *g *= dropout.scale());
@@ -687,9 +764,12 @@ impl Trainer {
                         outputs,
                         &mut work.gradient,
                         work.update,
+                        ranks,
                     )
                     .map_err(diverged(layer, "gradients to the outputs"))?;
-                are_finite(&work.gradient).map_err(diverged(layer, "gradients to the sums"))?;
+                ranks
+                    .agree(are_finite(&work.gradient))
+                    .map_err(diverged(layer, "gradients to the sums"))?;
             }
             Part::PrepareInputGradient { layer } => {
                 let Layer { inputs, units, .. } = self.layers[layer];
@@ -701,6 +781,7 @@ impl Trainer {
                     layer,
                     Purpose::GradientRows,
                     units,
+                    first_image,
                 );
                 let gradient = Operand::gradients(
                     kind.a(),
@@ -710,7 +791,7 @@ impl Trainer {
                     chances.as_ref(),
                 );
                 work.backward = Some((gradient, weights.transposed(kind.b())));
-                work.input_gradient = self.numbers(batch * inputs);
+                work.input_gradient = self.numbers(images * inputs);
             }
             Part::InputGradient { layer, rows } => {
                 let inputs = self.layers[layer].inputs;
@@ -729,13 +810,30 @@ impl Trainer {
                     layer,
                     Purpose::GradientUnits,
                     batch,
+                    0,
                 );
-                let gradient = transpose(batch, units, &work.gradient);
-                let gradient =
-                    Operand::gradients(kind.a(), quantizer, batch, &gradient, chances.as_ref());
+                let chances = chances.map(|chances| chances.part(0, work.images.clone()));
+                let gradient = transpose(images, units, &work.gradient);
+                let largest_of_own = |unit: usize| largest(&gradient[unit * images..][..images]);
+                let largest = ranks.largest(units, largest_of_own);
+                let largest_of = |unit: usize| match &largest {
+                    Some(largest) => largest[unit],
+                    None => largest_of_own(unit),
+                };
+                let own = Operand::gradients_within(
+                    ranks.form_of_own(kind.a()),
+                    quantizer,
+                    images,
+                    &gradient,
+                    largest_of,
+                    chances.as_ref(),
+                );
+                let gradient = ranks.exchange_gradients((units, batch), kind.a(), own, |unit| {
+                    quantizer.unit(largest_of(unit))
+                });
                 let input = input.transposed(kind.b());
-                gradient
-                    .product_is_finite(&input)
+                ranks
+                    .agree(gradient.product_is_finite(&input))
                     .map_err(diverged(layer, "gradients to the weights"))?;
                 work.backward = Some((gradient, input));
             }
@@ -747,27 +845,26 @@ impl Trainer {
                     let Layer {
                         inputs, units: all, ..
                     } = self.layers[layer];
+                    let own = ranks.own(Shared::Units(all));
                     let scale = self.spec.learning_rate_scale.of(inputs, all);
                     let layer_update = LayerUpdate {
                         update: work.update.scaled(scale),
                         packed: packs.then_some(quantizer),
                         inputs,
                     };
-                    let tiles = layer_update
-                        .perform(
-                            &mut self.layers[layer].latent,
-                            gradient,
-                            input,
-                            units.clone(),
-                        )
+                    let latent = &mut self.layers[layer].latent;
+                    let latent = latent.part(own.start * inputs..own.end * inputs);
+                    let tiles = layer_update.perform(latent, gradient, input, units.clone());
+                    let tiles = ranks
+                        .agree(tiles)
                         .map_err(diverged(layer, "gradients to the weights"))?;
                     work.new_weights.extend(tiles);
-                    if units.end == all {
+                    if units.end == own.len() {
                         let tiles = std::mem::take(&mut work.new_weights);
                         let encoding = quantizer.encoding().filter(|_| packs);
                         self.layers[layer].weights = encoding.map(|encoding| {
                             Operand::tiles(
-                                BitTiles::of_tiles(encoding, all, inputs, tiles),
+                                BitTiles::of_tiles(encoding, own.len(), inputs, tiles),
                                 quantizer.step(),
                             )
                         });
@@ -938,10 +1035,11 @@ struct LayerUpdate {
 }
 
 impl LayerUpdate {
-    /// Updates the weights of `units`, `[units, inputs]`, along the product of both operands; the tiles of the new ones.
+    /// Updates the weights of `units`, rows of the gradient and of `latent`, `[rows, inputs]`, along the product of both
+    /// operands; the tiles of the new ones.
     fn perform(
         &self,
-        latent: &mut Parameter,
+        mut latent: ParameterPart<'_>,
         gradient: &Operand,
         input: &Operand,
         units: Range<usize>,
@@ -1084,7 +1182,7 @@ mod tests {
                 let mut latent = latent.clone();
                 let perform = |units: &Range<usize>| {
                     layer_update
-                        .perform(&mut latent, &gradient, &input, units.clone())
+                        .perform(latent.part(0..90 * 70), &gradient, &input, units.clone())
                         .unwrap()
                 };
                 let tiles: Vec<Vec<BitTile>> = parts.iter().map(perform).collect();

@@ -7,10 +7,12 @@
 mod matrix;
 mod panels;
 mod planes;
+mod stream;
 mod tiles;
 
 pub use matrix::{BitMatrix, BitRows};
 pub use panels::{BytePanels, IntegerPanels, PANEL_ROWS, PanelGroup, Panels};
 pub use planes::BitPlanes;
 pub use qnn_infer::Encoding;
+pub use stream::{from_stream, stream_length, to_stream};
 pub use tiles::{BitTile, BitTiles, TILE_COLUMNS, TILE_ROWS, pack_row};

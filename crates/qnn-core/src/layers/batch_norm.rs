@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NotFinite, are_finite};
 use crate::optim::{Parameter, Update, group_of};
+use crate::parallel::Ranks;
 use crate::quant::{ap2, straight_through};
 use crate::spec::Normalization;
 use crate::threads;
@@ -62,7 +63,9 @@ pub(crate) type State<T> = ([T; 3], [T; 3], [T; 2]);
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Normalized {
-    /// x̂, `[batch, units]`; AP2(x̂) where that is shift-based.
+    /// Images of the batch, of all ranks.
+    batch: usize,
+    /// x̂, `[images, units]`; AP2(x̂) where that is shift-based.
     values: Vec<f32>,
     /// 1 / sqrt(variance + epsilon) of each unit.
     inverse_deviation: Vec<f32>,
@@ -124,40 +127,48 @@ impl BatchNorm {
         self.beta.forget_momentum();
     }
 
-    /// Normalizes `sums`, `[batch, units]`, in place by the batch's statistics, which join the running ones.
+    /// Normalizes `sums`, `[images, units]`, in place by the statistics of the batch, which join the running ones. The images
+    /// are those of this rank, `batch` is the number of all.
     pub fn forward(
         &mut self,
         normalization: Normalization,
         sums: &mut [f32],
+        batch: usize,
+        ranks: &mut Ranks<'_>,
     ) -> Result<Normalized, NotFinite> {
         let units = self.running_mean.len();
-        let batch = sums.len() / units;
+        let images = sums.len() / units;
+        let rows = |columns: Range<usize>| {
+            let rows = sums.chunks_exact(units);
+            rows.map(move |row| &row[columns.clone()])
+        };
+        let over_batch = |sum: &mut f32| *sum /= batch as f32;
         let (mut mean, mut variance) = (vec![0.0; units], vec![0.0; units]);
-        for_units(
-            batch,
-            [&mut mean, &mut variance],
-            |columns, [mean, variance]| {
-                let rows = || sums.chunks_exact(units).map(|row| &row[columns.clone()]);
-                for row in rows() {
+        ranks.add_in_order([&mut mean], |mean| {
+            for_units(images, mean, |columns, [mean]| {
+                for row in rows(columns) {
                     for (mean, x) in mean.iter_mut().zip(row) {
                         *mean += x;
                     }
                 }
-                mean.iter_mut().for_each(|mean| *mean /= batch as f32);
+            });
+        });
+        mean.iter_mut().for_each(over_batch);
+        ranks.add_in_order([&mut variance], |variance| {
+            for_units(images, variance, |columns, [variance]| {
+                let mean = &mean[columns.clone()];
                 // The cases stand outside the loops, so that the compiler makes vector code of each.
                 match normalization {
                     Normalization::BatchNorm => {
-                        rows().for_each(|row| add_squares(variance, mean, row, |x| x))
+                        rows(columns).for_each(|row| add_squares(variance, mean, row, |x| x))
                     }
                     Normalization::ShiftBatchNorm => {
-                        rows().for_each(|row| add_squares(variance, mean, row, ap2))
+                        rows(columns).for_each(|row| add_squares(variance, mean, row, ap2))
                     }
                 }
-                variance
-                    .iter_mut()
-                    .for_each(|variance| *variance /= batch as f32);
-            },
-        );
+            });
+        });
+        variance.iter_mut().for_each(over_batch);
         // Finite exactly where all sums are.
         are_finite(&variance)?;
 
@@ -199,14 +210,16 @@ impl BatchNorm {
             }
         }
         Ok(Normalized {
+            batch,
             values,
             inverse_deviation,
         })
     }
 
-    /// Turns the gradient to the outputs, `[batch, units]`, into the gradient to the sums, in place,
+    /// Turns the gradient to the outputs, `[images, units]`, into the gradient to the sums, in place,
     /// and updates gamma and beta; changes neither where a gradient is not finite. Where `outputs` are given, the
-    /// gradient is one to their quantized values and passes [`straight_through`] to them first.
+    /// gradient is one to their quantized values and passes [`straight_through`] to them first. The images are those of
+    /// this rank, as in the forward pass.
     pub fn backward(
         &mut self,
         normalization: Normalization,
@@ -214,9 +227,10 @@ impl BatchNorm {
         outputs: Option<&[f32]>,
         gradient: &mut [f32],
         update: Update,
+        ranks: &mut Ranks<'_>,
     ) -> Result<(), NotFinite> {
         let units = self.running_mean.len();
-        let batch = gradient.len() / units;
+        let (images, batch) = (gradient.len() / units, normalized.batch);
         if let Some(outputs) = outputs {
             let row_of = |row: usize| &outputs[row * units..][..units];
             threads::for_each_row(gradient, units, |row, gradient| {
@@ -226,10 +240,8 @@ impl BatchNorm {
             });
         }
         let (mut to_gamma, mut to_beta) = (vec![0.0; units], vec![0.0; units]);
-        for_units(
-            batch,
-            [&mut to_gamma, &mut to_beta],
-            |columns, [to_gamma, to_beta]| {
+        ranks.add_in_order([&mut to_gamma, &mut to_beta], |sums| {
+            for_units(images, sums, |columns, [to_gamma, to_beta]| {
                 let values = normalized.values.chunks_exact(units);
                 for (gradient, values) in gradient.chunks_exact(units).zip(values) {
                     let numbers = gradient[columns.clone()]
@@ -242,8 +254,8 @@ impl BatchNorm {
                         *to_gamma += g * x;
                     }
                 }
-            },
-        );
+            });
+        });
         are_finite(&to_beta).and(are_finite(&to_gamma))?;
         let scale: Vec<f32> = self
             .gamma
@@ -308,23 +320,29 @@ fn add_squares(variance: &mut [f32], mean: &[f32], row: &[f32], factor: impl Fn(
     }
 }
 
-/// Fills two figures of each unit over a batch, some units at a time, on all threads where that is worth it.
-fn for_units(
-    batch: usize,
-    figures: [&mut [f32]; 2],
-    fill: impl Fn(Range<usize>, [&mut [f32]; 2]) + Sync,
+/// Adds up figures of each unit over some images, some units at a time, on all threads where that is worth it.
+fn for_units<const N: usize>(
+    images: usize,
+    figures: [&mut [f32]; N],
+    add: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
 ) {
-    let [one, other] = figures;
     // As few pieces as there are threads: long parts of rows come from another thread's cache faster than short ones.
-    let width = one
-        .len()
+    let units = figures.first().map_or(0, |figures| figures.len());
+    let width = units
         .div_ceil(rayon::current_num_threads())
         .next_multiple_of(LINE);
-    let width = width.max(threads::rows_per_piece(batch));
-    let pieces = one.chunks_mut(width).zip(other.chunks_mut(width));
-    threads::for_each(pieces, |piece, (one, other)| {
+    let width = width.max(threads::rows_per_piece(images));
+    let mut chunks = figures.map(|figures| figures.chunks_mut(width));
+    let pieces: Vec<[&mut [f32]; N]> = (0..units.div_ceil(width))
+        .map(|_| {
+            chunks
+                .each_mut()
+                .map(|chunks| chunks.next().unwrap_or_default())
+        })
+        .collect();
+    threads::for_each(pieces.into_iter(), |piece, figures| {
         let first = piece * width;
-        fill(first..first + one.len(), [one, other]);
+        add(first..units.min(first + width), figures);
     });
 }
 
@@ -342,7 +360,7 @@ mod tests {
         for (normalization, variances) in [(Ordinary, 0.999..1.001), (Shift, 0.35..2.83)] {
             let mut outputs = SUMS;
             BatchNorm::new(2)
-                .forward(normalization, &mut outputs)
+                .forward(normalization, &mut outputs, 4, &mut Ranks::alone())
                 .unwrap();
             for unit in 0..2 {
                 let column = || outputs.iter().skip(unit).step_by(2);
@@ -358,7 +376,9 @@ mod tests {
         let weights = [0.3, -1.0, 0.7, 0.2, -0.4, 0.9, 1.1, -0.6f32];
         let objective = |sums: &[f32; 8]| -> f32 {
             let mut outputs = *sums;
-            BatchNorm::new(2).forward(Ordinary, &mut outputs).unwrap();
+            BatchNorm::new(2)
+                .forward(Ordinary, &mut outputs, 4, &mut Ranks::alone())
+                .unwrap();
             outputs
                 .iter()
                 .zip(weights)
@@ -367,7 +387,9 @@ mod tests {
         };
         let mut layer = BatchNorm::new(2);
         let mut outputs = SUMS;
-        let normalized = layer.forward(Ordinary, &mut outputs).unwrap();
+        let normalized = layer
+            .forward(Ordinary, &mut outputs, 4, &mut Ranks::alone())
+            .unwrap();
         let mut gradient: Vec<f32> = outputs
             .iter()
             .zip(weights)
@@ -375,7 +397,14 @@ mod tests {
             .collect();
         let update = Update::new(Optimizer::Sgd { momentum: 0.0 }, 0.0, 1);
         layer
-            .backward(Ordinary, &normalized, None, &mut gradient, update)
+            .backward(
+                Ordinary,
+                &normalized,
+                None,
+                &mut gradient,
+                update,
+                &mut Ranks::alone(),
+            )
             .unwrap();
         for index in 0..8 {
             let moved = |offset: f32| {
@@ -399,7 +428,9 @@ mod tests {
             let mut outputs = SUMS;
             for _ in 0..200 {
                 outputs = SUMS;
-                layer.forward(normalization, &mut outputs).unwrap();
+                layer
+                    .forward(normalization, &mut outputs, 4, &mut Ranks::alone())
+                    .unwrap();
             }
             let (scale, shift) = layer.affine(normalization);
             for (index, y) in outputs.iter().enumerate() {
@@ -412,16 +443,30 @@ mod tests {
     fn what_is_not_finite_is_refused_and_changes_nothing() {
         let mut layer = BatchNorm::new(2);
         let mut outputs = SUMS;
-        let normalized = layer.forward(Ordinary, &mut outputs).unwrap();
+        let normalized = layer
+            .forward(Ordinary, &mut outputs, 4, &mut Ranks::alone())
+            .unwrap();
         let before = layer.clone();
         for bad in [f32::NAN, f32::INFINITY] {
             let mut sums = SUMS;
             sums[3] = bad;
-            assert_eq!(layer.forward(Shift, &mut sums).unwrap_err(), NotFinite);
+            assert_eq!(
+                layer
+                    .forward(Shift, &mut sums, 4, &mut Ranks::alone())
+                    .unwrap_err(),
+                NotFinite
+            );
             let mut gradient = SUMS;
             gradient[4] = bad;
             let update = Update::new(Optimizer::Adam, 0.1, 1);
-            let outcome = layer.backward(Ordinary, &normalized, None, &mut gradient, update);
+            let outcome = layer.backward(
+                Ordinary,
+                &normalized,
+                None,
+                &mut gradient,
+                update,
+                &mut Ranks::alone(),
+            );
             assert_eq!(outcome, Err(NotFinite));
             assert_eq!(layer, before);
         }

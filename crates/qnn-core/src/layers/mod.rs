@@ -5,8 +5,8 @@ mod batch_norm;
 mod product;
 
 pub use batch_norm::{BatchNorm, Normalized};
-pub(crate) use product::transpose;
 pub use product::{Dropout, Form, Operand, ProductKind};
+pub(crate) use product::{float_bytes, floats, transpose, travelling_bytes};
 
 /// Something came out as NaN or infinity, or so large that its square is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub fn are_finite(values: &[f32]) -> Result<(), NotFinite> {
 }
 
 /// The largest magnitude; NaN where there is one.
-fn largest(values: &[f32]) -> f32 {
+pub(crate) fn largest(values: &[f32]) -> f32 {
     // The bits of magnitudes are ordered as the magnitudes are, with infinity and NaN above all. The compiler makes
     // vector code of it, so it takes no time beside a product.
     let bits = values.iter().map(|x| x.to_bits() & 0x7fff_ffff);

@@ -12,7 +12,8 @@ use std::simd::{Simd, SimdElement};
 
 use super::{NotFinite, are_finite, largest};
 use crate::bits::{
-    BitPlanes, BitTiles, BytePanels, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS,
+    BitPlanes, BitTiles, BytePanels, Encoding, IntegerPanels, PANEL_ROWS, TILE_ROWS, from_stream,
+    stream_length, to_stream,
 };
 use crate::kernels::{
     BLOCK_ROWS, Choice, FloatView, Integers, Method, PanelSums, TileSums, bit_plane_product,
@@ -202,23 +203,7 @@ impl Operand {
                         dropout.apply(row, out, 0);
                     }
                 };
-                let numbers = match form {
-                    Form::Tiles => Some(Numbers::Tiles(BitTiles::pack(
-                        encoding, rows, columns, fill,
-                    ))),
-                    Form::BytePanels => {
-                        let panels = BytePanels::pack(encoding, rows, columns, fill);
-                        Some(Numbers::BytePanels(panels))
-                    }
-                    _ => None,
-                };
-                if let Some(numbers) = numbers {
-                    return Operand::alike(rows, columns, encoding, numbers, unit);
-                }
-                Operand::integers(form, encoding, rows, columns, |row, out| {
-                    fill(row, out);
-                    unit
-                })
+                Operand::filled(form, encoding, (rows, columns), unit, fill)
             }
             None => Operand::floats(rows, columns, |row, out| {
                 with_chances(chances, row, |chances| {
@@ -232,6 +217,29 @@ impl Operand {
         }
     }
 
+    /// Integers, `[rows, columns]`, that are all worth `unit`; `fill` gives those of a row.
+    fn filled(
+        form: Form,
+        encoding: Encoding,
+        (rows, columns): (usize, usize),
+        unit: f32,
+        fill: impl Fn(usize, &mut [i16]) + Sync,
+    ) -> Operand {
+        let numbers = match form {
+            Form::Tiles => Numbers::Tiles(BitTiles::pack(encoding, rows, columns, fill)),
+            Form::BytePanels => {
+                Numbers::BytePanels(BytePanels::pack(encoding, rows, columns, fill))
+            }
+            _ => {
+                return Operand::integers(form, encoding, rows, columns, |row, out| {
+                    fill(row, out);
+                    unit
+                });
+            }
+        };
+        Operand::alike(rows, columns, encoding, numbers, unit)
+    }
+
     /// Gradients, `[rows, columns]`, quantized with a unit of its own for each row.
     pub fn gradients(
         form: Form,
@@ -240,18 +248,31 @@ impl Operand {
         gradient: &[f32],
         chances: Option<&Chances>,
     ) -> Operand {
+        let largest = |row: usize| largest(&gradient[row * columns..][..columns]);
+        Operand::gradients_within(form, quantizer, columns, gradient, largest, chances)
+    }
+
+    /// The same of rows that are parts of longer ones, whose largest magnitude `largest` gives.
+    pub(crate) fn gradients_within(
+        form: Form,
+        quantizer: GradientQuantizer,
+        columns: usize,
+        gradient: &[f32],
+        largest: impl Fn(usize) -> f32 + Sync,
+        chances: Option<&Chances>,
+    ) -> Operand {
         let rows = gradient.len() / columns.max(1);
         let row_of = |row: usize| &gradient[row * columns..][..columns];
         match quantizer.encoding() {
             Some(encoding) => Operand::integers(form, encoding, rows, columns, |row, out| {
-                let unit = quantizer.unit(largest(row_of(row)));
+                let unit = quantizer.unit(largest(row));
                 with_chances(chances, row, |chances| {
                     quantizer.levels(row_of(row), unit, chances, out, whole);
                 });
                 unit
             }),
             None => Operand::floats(rows, columns, |row, out| {
-                let unit = quantizer.unit(largest(row_of(row)));
+                let unit = quantizer.unit(largest(row));
                 with_chances(chances, row, |chances| {
                     quantizer.levels(row_of(row), unit, chances, out, |level| level * unit);
                 });
@@ -447,6 +468,80 @@ impl Operand {
         Operand::integers(form, encoding, rows, columns, |row, out| {
             out.copy_from_slice(&integers[row * columns..][..columns]);
             unit
+        })
+    }
+
+    /// The numbers of some rows as they travel: bits, or floats where there are no integers.
+    pub(crate) fn to_bytes(&self, rows: Range<usize>) -> Vec<u8> {
+        let places = rows.start * self.columns..rows.end * self.columns;
+        match (&self.numbers, self.encoding) {
+            (Numbers::Integers(integers), Some(encoding)) => to_stream(encoding, &integers[places]),
+            (_, Some(encoding)) => to_stream(encoding, &self.to_integers()[places]),
+            (_, None) => float_bytes(&self.levels()[places]),
+        }
+    }
+
+    /// Rows of numbers, `[rows, columns]`, that have travelled, some from one rank after some from another: `parts` are how
+    /// many rows, and their bytes. Integers are all worth `unit`.
+    pub(crate) fn from_rows(
+        form: Form,
+        encoding: Option<Encoding>,
+        columns: usize,
+        parts: &[(usize, &[u8])],
+        unit: f32,
+    ) -> Operand {
+        let rows = parts.iter().map(|(rows, _)| rows).sum();
+        let Some(encoding) = encoding else {
+            let floats: Vec<f32> = parts.iter().flat_map(|(_, bytes)| floats(bytes)).collect();
+            return Operand::floats(rows, columns, |row, out| {
+                out.copy_from_slice(&floats[row * columns..][..columns]);
+            });
+        };
+        let mut integers = vec![0; rows * columns];
+        let mut rest = integers.as_mut_slice();
+        for (rows, bytes) in parts {
+            let (part, others) = rest.split_at_mut(rows * columns);
+            from_stream(encoding, bytes, part);
+            rest = others;
+        }
+        Operand::filled(form, encoding, (rows, columns), unit, |row, out| {
+            out.copy_from_slice(&integers[row * columns..][..columns]);
+        })
+    }
+
+    /// Columns of numbers, `[rows, columns]`, that have travelled: `parts` are how many columns, and their bytes. `unit` says
+    /// what the integers of each row are worth.
+    pub(crate) fn from_columns(
+        form: Form,
+        encoding: Option<Encoding>,
+        rows: usize,
+        parts: &[(usize, &[u8])],
+        unit: impl Fn(usize) -> f32 + Sync,
+    ) -> Operand {
+        fn join<T: Copy>(row: usize, parts: &[(usize, Vec<T>)], mut out: &mut [T]) {
+            for (width, numbers) in parts {
+                let (part, others) = out.split_at_mut(*width);
+                part.copy_from_slice(&numbers[row * width..][..*width]);
+                out = others;
+            }
+        }
+        let columns = parts.iter().map(|(columns, _)| columns).sum();
+        let Some(encoding) = encoding else {
+            let parts = parts
+                .iter()
+                .map(|(width, bytes)| (*width, floats(bytes).collect()));
+            let parts: Vec<(usize, Vec<f32>)> = parts.collect();
+            return Operand::floats(rows, columns, |row, out| join(row, &parts, out));
+        };
+        let parts = parts.iter().map(|(width, bytes)| {
+            let mut integers = vec![0; rows * width];
+            from_stream(encoding, bytes, &mut integers);
+            (*width, integers)
+        });
+        let parts: Vec<(usize, Vec<i16>)> = parts.collect();
+        Operand::integers(form, encoding, rows, columns, |row, out| {
+            join(row, &parts, out);
+            unit(row)
         })
     }
 
@@ -702,6 +797,24 @@ fn with_chances<R>(chances: Option<&Chances>, row: usize, work: impl FnOnce(&[f3
         Some(chances) => chances.with_row(row, work),
         None => work(&[]),
     }
+}
+
+/// Floats as they travel.
+pub(crate) fn float_bytes(floats: &[f32]) -> Vec<u8> {
+    floats.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Floats that have travelled.
+pub(crate) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let (floats, _) = bytes.as_chunks();
+    floats.iter().map(|bytes| f32::from_le_bytes(*bytes))
+}
+
+/// Bytes in which `count` numbers travel: integers, or floats where there is no encoding.
+pub(crate) fn travelling_bytes(encoding: Option<Encoding>, count: usize) -> usize {
+    encoding.map_or(size_of::<f32>() * count, |encoding| {
+        stream_length(encoding, count)
+    })
 }
 
 /// `[rows, columns]` to `[columns, rows]`, four by four where there are as many.
