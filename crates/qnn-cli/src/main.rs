@@ -9,6 +9,8 @@ mod export;
 mod files;
 mod gpu;
 mod inspect;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod pages;
 mod plot;
 mod predict;
@@ -36,6 +38,7 @@ use predict::{Predict, predict};
 use qnn_core::cost::weight_bytes;
 use qnn_core::data::DataSet;
 use qnn_core::packed::Evaluation;
+use qnn_core::parallel::{Exchange, Traffic};
 use qnn_core::spec::{Bits, NetworkSpec};
 use qnn_core::train::Trainer;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -122,6 +125,9 @@ struct FinalReport<'a> {
     test_loss: f32,
     test_accuracy: f32,
     images_per_second: f64,
+    /// What ranks have sent to each other, where there were some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange: Option<Exchange>,
 }
 
 fn main() -> ExitCode {
@@ -136,8 +142,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        #[cfg(feature = "mpi")]
+        Command::Train(arguments) if arguments.mpi => mpi::train(&arguments),
         Command::Train(arguments) => {
-            threads(arguments.output.threads)?.install(|| train(*arguments))
+            threads(arguments.output.threads)?.install(|| train(&arguments))
         }
         Command::Eval(arguments) => threads(arguments.output.threads)?.install(|| eval(arguments)),
         Command::Predict(arguments) => {
@@ -213,11 +221,12 @@ impl<'a> FinalReport<'a> {
             test_loss: evaluation.loss(),
             test_accuracy: evaluation.accuracy(),
             images_per_second: clock.images_per_second(),
+            exchange: None,
         }
     }
 
     fn describe(&self) -> String {
-        format!(
+        let answers = format!(
             "{:.2} % of {} test images of {}; weights of {} bytes instead of {}; {:.0} images/s on {} threads",
             100.0 * self.test_accuracy,
             self.test_images,
@@ -226,8 +235,35 @@ impl<'a> FinalReport<'a> {
             self.float_weight_bytes,
             self.images_per_second,
             self.threads
-        )
+        );
+        match &self.exchange {
+            Some(exchange) => answers + "\n" + &describe_exchange(exchange),
+            None => answers,
+        }
     }
+}
+
+fn describe_exchange(exchange: &Exchange) -> String {
+    let steps = u64::from(exchange.steps.max(1));
+    let Traffic {
+        gradients,
+        activations,
+        weights,
+        statistics,
+        state,
+    } = exchange.sent;
+    format!(
+        "{} ranks sent {} bytes a step (gradients {}, activations {}, weights {}, statistics {}), all together, and {state} to \
+         test and to keep the network; an all-reduce of float32 gradients would send {} a step, {:.1} times as many",
+        exchange.ranks,
+        exchange.sent_per_step,
+        gradients / steps,
+        activations / steps,
+        weights / steps,
+        statistics / steps,
+        exchange.float_all_reduce_per_step,
+        exchange.float_all_reduce_per_step as f64 / exchange.sent_per_step as f64
+    )
 }
 
 /// Adds up work and the time it took.

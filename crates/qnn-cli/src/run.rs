@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use qnn_core::data::{DataSet, Images};
 use qnn_core::packed::Evaluation;
+use qnn_core::parallel::Ranks;
 use qnn_core::spec::NetworkSpec;
 use qnn_core::train::{StepMetrics, Trainer};
 use qnn_files::write_training;
@@ -81,6 +82,8 @@ pub enum End {
 /// A network in training.
 pub struct Training<'a> {
     pub trainer: Trainer,
+    /// Who trains it together with this process.
+    pub ranks: Ranks<'a>,
     on_gpu: Option<GpuTrainer>,
     data: &'a DataSet,
     test: &'a Images,
@@ -150,6 +153,7 @@ impl<'a> Training<'a> {
     ) -> Training<'a> {
         let mut training = Training {
             trainer,
+            ranks: Ranks::alone(),
             on_gpu: None,
             data,
             test,
@@ -189,6 +193,11 @@ impl<'a> Training<'a> {
         Ok(Training::new(trainer, None, data, &data.test))
     }
 
+    /// Trains together with other ranks from here on.
+    pub fn share_among(&mut self, ranks: Ranks<'a>) {
+        self.ranks = ranks;
+    }
+
     /// Trains on the GPU from here on.
     pub fn move_to(&mut self, gpu: GpuTrainer) {
         self.on_gpu = Some(gpu);
@@ -222,7 +231,7 @@ impl<'a> Training<'a> {
         let mut saved_at = Instant::now();
         let mut is_saved = false;
         while self.trainer.epoch() < until {
-            if let Some(signal) = signals::received() {
+            if let Some(signal) = signals::received().filter(|_| self.ranks.is_alone()) {
                 if let Some((place, _)) = place
                     && !is_saved
                 {
@@ -232,8 +241,10 @@ impl<'a> Training<'a> {
             }
             let end = self.step()?;
             if let Some((place, interval)) = place {
-                is_saved = end.is_some() || saved_at.elapsed() >= interval;
-                if is_saved {
+                // Ranks have the whole network at the end of an epoch only, and the first one saves it.
+                let is_due = self.ranks.is_alone() && saved_at.elapsed() >= interval;
+                is_saved = end.is_some() || is_due;
+                if is_saved && self.ranks.is_first() {
                     self.save(place, until)?;
                     saved_at = Instant::now();
                 }
@@ -248,7 +259,7 @@ impl<'a> Training<'a> {
         let began = Instant::now();
         let epoch = self.trainer.epoch();
         let metrics = match &mut self.on_gpu {
-            None => self.trainer.step(&self.data.train).map(|step| vec![step])?,
+            None => vec![self.trainer.step_among(&self.data.train, &mut self.ranks)?],
             Some(gpu) => {
                 // What a step shows comes when it comes.
                 let mut metrics = gpu.take_metrics()?;
@@ -266,6 +277,7 @@ impl<'a> Training<'a> {
         if self.trainer.epoch() == epoch {
             return Ok(None);
         }
+        self.trainer.gather(&mut self.ranks);
         let test = self
             .trainer
             .freeze()

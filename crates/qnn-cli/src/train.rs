@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use qnn_core::data::DataSet;
+use qnn_core::parallel::Ranks;
 use qnn_core::train::Trainer;
 use serde::Serialize;
 
@@ -59,8 +61,20 @@ pub struct Train {
     /// Draws loss and accuracy by epoch, of training and of the test, after every epoch: FILE.svg or FILE.png.
     #[arg(long, value_name = "FILE", value_parser = plot::file)]
     plot: Option<PathBuf>,
+    /// Shares the work with the other processes that mpirun has started, and comes to the same bits as one. Saved after every
+    /// epoch.
+    #[cfg(feature = "mpi")]
+    #[arg(long, conflicts_with = "backend")]
+    pub mpi: bool,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// What is trained, on what, and what it is tested with where that is not of the same data.
+pub struct Begun {
+    pub trainer: Trainer,
+    pub data: DataSet,
+    other: Option<DataSet>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,7 +99,12 @@ struct EpochReport {
     images_per_second: f64,
 }
 
-pub fn train(arguments: Train) -> Result<()> {
+pub fn train(arguments: &Train) -> Result<()> {
+    train_among(arguments, begin(arguments)?, Ranks::alone())
+}
+
+/// Reads and checks all that training begins with.
+pub fn begin(arguments: &Train) -> Result<Begun> {
     let resumed = arguments
         .resume
         .as_deref()
@@ -101,7 +120,6 @@ pub fn train(arguments: Train) -> Result<()> {
         .as_deref()
         .map(files::data_set)
         .transpose()?;
-    let tested = other.as_ref().unwrap_or(&data);
     let trainer = match (resumed, &arguments.from) {
         (Some(trainer), _) => trainer,
         (None, Some(file)) => {
@@ -116,8 +134,22 @@ pub fn train(arguments: Train) -> Result<()> {
         (None, None) => Trainer::new(spec, data.test.image_size(), data.classes.len())?,
     };
     check_fit(&trainer, &data)?;
-    check_fit(&trainer, tested)?;
+    check_fit(&trainer, other.as_ref().unwrap_or(&data))?;
+    Ok(Begun {
+        trainer,
+        data,
+        other,
+    })
+}
 
+/// Trains, tests and keeps a network. Where `ranks` do so together, the first one prints and keeps it.
+pub fn train_among(arguments: &Train, begun: Begun, ranks: Ranks<'_>) -> Result<()> {
+    let Begun {
+        trainer,
+        data,
+        other,
+    } = begun;
+    let tested = other.as_ref().unwrap_or(&data);
     let state = match &arguments.resume {
         Some(file) => Place::beside(file).state(&trainer, &data.name)?,
         None => None,
@@ -130,16 +162,24 @@ pub fn train(arguments: Train) -> Result<()> {
         Backend::Processor => None,
         Backend::Gpu => Some(pollster::block_on(gpu::trainer(&trainer, &data.train))?),
     };
+    let (is_first, is_alone) = (ranks.is_first(), ranks.is_alone());
+    let first_step = trainer.step_count();
     let mut training = Training::new(trainer, state, &data, &tested.test);
+    training.share_among(ranks);
     if let Some(on_gpu) = on_gpu {
         training.move_to(on_gpu);
     }
-    signals::watch()?;
+    if is_alone {
+        signals::watch()?;
+    }
     let place = arguments.save.as_deref().map(Place::beside);
     let saving = place.as_ref().map(|place| (place, arguments.save_every));
     let mut clock = Clock::default();
     let bar = bar(&training);
     let end = training.train(until, saving, |training, end| {
+        if !is_first {
+            return Ok(());
+        }
         show(&bar, training);
         let Some(end) = end else { return Ok(()) };
         clock.images += end.images;
@@ -152,7 +192,13 @@ pub fn train(arguments: Train) -> Result<()> {
     })?;
     bar.finish_and_clear();
     if let End::Stopped(signal) = end {
-        return Err(interrupted(&arguments, &training, signal)?.into());
+        return Err(interrupted(arguments, &training, signal)?.into());
+    }
+    let steps = training.trainer.step_count() - first_step;
+    let weights = training.trainer.weight_count();
+    let exchange = training.ranks.exchange(steps, weights);
+    if !is_first {
+        return Ok(());
     }
     if let Some(place) = &place {
         training.save_network(&place.checkpoint)?;
@@ -162,7 +208,10 @@ pub fn train(arguments: Train) -> Result<()> {
     let evaluation = trainer
         .freeze()
         .evaluate_all(&tested.test, EVALUATION_PIECE);
-    let report = FinalReport::new(&trainer, tested, evaluation, &clock);
+    let report = FinalReport {
+        exchange,
+        ..FinalReport::new(&trainer, tested, evaluation, &clock)
+    };
     arguments.output.print(&report, || report.describe())
 }
 

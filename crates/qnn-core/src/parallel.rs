@@ -59,6 +59,20 @@ pub struct Traffic {
     pub state: u64,
 }
 
+/// What ranks have exchanged to train together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    pub ranks: usize,
+    pub steps: u32,
+    /// What all ranks together have sent.
+    pub sent: Traffic,
+    /// The same for an average step, but for the state.
+    pub sent_per_step: u64,
+    /// What they would have sent in a step for the sums of float32 gradients to the weights alone; see
+    /// [`float_all_reduce_bytes`].
+    pub float_all_reduce_per_step: u64,
+}
+
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -98,6 +112,21 @@ impl Shared {
 }
 
 impl Traffic {
+    /// The bytes of each kind, in the order of [`Kind`].
+    fn kinds_mut(&mut self) -> [&mut u64; 5] {
+        [
+            &mut self.gradients,
+            &mut self.activations,
+            &mut self.weights,
+            &mut self.statistics,
+            &mut self.state,
+        ]
+    }
+
+    fn kinds(mut self) -> [u64; 5] {
+        self.kinds_mut().map(|bytes| *bytes)
+    }
+
     /// Bytes that a step sends, of all kinds.
     pub fn of_steps(&self) -> u64 {
         self.gradients + self.activations + self.weights + self.statistics
@@ -145,11 +174,9 @@ impl Traffic {
 
 impl AddAssign for Traffic {
     fn add_assign(&mut self, other: Traffic) {
-        self.gradients += other.gradients;
-        self.activations += other.activations;
-        self.weights += other.weights;
-        self.statistics += other.statistics;
-        self.state += other.state;
+        for (kind, bytes) in self.kinds_mut().into_iter().zip(other.kinds()) {
+            *kind += bytes;
+        }
     }
 }
 
@@ -176,9 +203,40 @@ impl<'a> Ranks<'a> {
         }
     }
 
+    /// Whether there are no others.
+    pub fn is_alone(&self) -> bool {
+        self.communicator.is_none()
+    }
+
     /// What this rank has sent so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    /// Whether this is the first rank, which speaks for all.
+    pub fn is_first(&self) -> bool {
+        self.communicator.is_none_or(|ranks| ranks.rank() == 0)
+    }
+
+    /// What all ranks have exchanged in `steps` steps of a network of `weights` weights; all of them are to call this. `None`
+    /// where this process is alone.
+    pub fn exchange(&self, steps: u32, weights: usize) -> Option<Exchange> {
+        let ranks = self.communicator?;
+        let mut sent = Traffic::default();
+        let own = self.traffic.kinds().map(u64::to_le_bytes).concat();
+        let all = ranks.all_gather(&own, &vec![own.len(); ranks.size()]);
+        for (place, bytes) in all.as_chunks().0.iter().enumerate() {
+            let kinds = sent.kinds_mut();
+            let place = place % kinds.len();
+            *kinds[place] += u64::from_le_bytes(*bytes);
+        }
+        Some(Exchange {
+            ranks: ranks.size(),
+            steps,
+            sent,
+            sent_per_step: sent.of_steps() / u64::from(steps.max(1)),
+            float_all_reduce_per_step: float_all_reduce_bytes(weights, ranks.size()),
+        })
     }
 
     /// Whether this process shares nothing.
@@ -352,15 +410,8 @@ impl<'a> Ranks<'a> {
     }
 
     fn count(&mut self, kind: Kind, bytes: usize) {
-        let traffic = &mut self.traffic;
-        let counter = match kind {
-            Kind::Gradients => &mut traffic.gradients,
-            Kind::Activations => &mut traffic.activations,
-            Kind::Weights => &mut traffic.weights,
-            Kind::Statistics => &mut traffic.statistics,
-            Kind::State => &mut traffic.state,
-        };
-        *counter += bytes as u64;
+        let counter = &mut self.traffic.kinds_mut()[kind as usize];
+        **counter += bytes as u64;
     }
 }
 

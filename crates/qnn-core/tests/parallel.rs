@@ -3,6 +3,7 @@
 
 #![cfg(not(target_arch = "wasm32"))]
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -175,7 +176,7 @@ fn train(
     (metrics, trainer.checkpoint())
 }
 
-/// Trains among ranks and alone, and expects the same of both; what the ranks sent, and what one of them did.
+/// Trains among ranks and alone, and expects the same of both, and of the ranks to have sent what is computed.
 fn expect_equal(spec: &NetworkSpec, choice: Choice, sizes: &[usize]) {
     let data = data();
     let begin = || {
@@ -197,16 +198,8 @@ fn expect_equal(spec: &NetworkSpec, choice: Choice, sizes: &[usize]) {
                 ranks.traffic().of_steps() + ranks.traffic().state,
                 *channels.sent.lock().unwrap()
             );
-            (trained, ranks.traffic())
+            (trained, ranks.exchange(7, trainer.weight_count()).unwrap())
         });
-        let mut traffic = Traffic::default();
-        for (trained, sent) in outcomes {
-            for (trained, expected) in trained.iter().zip(&expected) {
-                assert_eq!(trained.0, expected.0, "{size} ranks, {spec:?}");
-                assert!(trained.1 == expected.1, "{size} ranks, {spec:?}");
-            }
-            traffic += sent;
-        }
         let mut computed = Traffic::default();
         let batch = spec.batch_size.min(data.train.epoch_length());
         for _ in 0..7 {
@@ -214,7 +207,15 @@ fn expect_equal(spec: &NetworkSpec, choice: Choice, sizes: &[usize]) {
         }
         // Latent weights and two means of each, from their owners to all others, twice.
         computed.state = 2 * (size as u64 - 1) * 3 * 4 * trainer.weight_count() as u64;
-        assert_eq!(traffic, computed, "{size} ranks, {spec:?}");
+        for (trained, exchange) in outcomes {
+            for (trained, expected) in trained.iter().zip(&expected) {
+                assert_eq!(trained.0, expected.0, "{size} ranks, {spec:?}");
+                assert!(trained.1 == expected.1, "{size} ranks, {spec:?}");
+            }
+            assert_eq!(exchange.sent, computed, "{size} ranks, {spec:?}");
+            assert_eq!(7 * exchange.sent_per_step, computed.of_steps());
+            assert_eq!((exchange.ranks, exchange.steps), (size, 7));
+        }
     }
 }
 
@@ -299,29 +300,35 @@ proptest! {
     }
 }
 
-/// What one rank alone comes upon, all of them report.
+/// What one rank alone comes upon, all of them report: gammas so large that it shows in one place after another.
 #[test]
 fn ranks_diverge_together() {
-    for (activation_bits, learning_rate) in [(1, 10.0), (32, 10.0)] {
-        let spec = NetworkSpec {
-            learning_rate,
-            learning_rate_scale: LearningRateScale::Glorot,
-            loss: Loss::SquaredHinge,
-            optimizer: Optimizer::Sgd { momentum: 0.99 },
-            ..spec(32, activation_bits, 6)
-        };
-        let data = data();
-        let steps = |trainer: &mut Trainer, ranks: &mut Ranks<'_>| {
-            (0..2000).find_map(|_| trainer.step_among(&data.train, ranks).err())
-        };
-        let begin = || Trainer::new(spec.clone(), data.train.image_size(), DIGITS).unwrap();
-        let alone = steps(&mut begin(), &mut Ranks::alone());
-        assert!(alone.is_some());
-        let outcomes = among(3, |channels| steps(&mut begin(), &mut Ranks::new(channels)));
-        assert!(
-            outcomes.iter().all(|outcome| *outcome == alone),
-            "{outcomes:?} {alone:?}"
-        );
+    let data = data();
+    for activation_bits in [1, 32] {
+        let spec = spec(1, activation_bits, 6);
+        let mut places = BTreeSet::new();
+        for (hidden, last) in (0..20).flat_map(|hidden| [(hidden, 9), (hidden, 13)]) {
+            let step = |ranks: &mut Ranks<'_>| {
+                let mut trainer =
+                    Trainer::new(spec.clone(), data.train.image_size(), DIGITS).unwrap();
+                trainer.take_up(trainer.progress(), |layer, state| {
+                    state.gamma[0].fill(10f32.powi(if layer < 2 { hidden } else { last }));
+                });
+                trainer.step_among(&data.train, ranks)
+            };
+            let alone = step(&mut Ranks::alone());
+            for outcome in among(3, |channels| step(&mut Ranks::new(channels))) {
+                assert_eq!(outcome, alone);
+            }
+            places.extend(alone.err().map(|diverged| diverged.what));
+        }
+        for place in [
+            "gradients to the sums",
+            "gradients to the weights",
+            "logits",
+        ] {
+            assert!(places.contains(place), "{place} {places:?}");
+        }
     }
 }
 
