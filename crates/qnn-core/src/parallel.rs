@@ -386,10 +386,8 @@ impl<'a> Ranks<'a> {
         let from = lengths(&images, |images| {
             travelling_bytes(encoding, own_units.len() * images)
         });
-        let bytes: Vec<u8> = units
-            .into_iter()
-            .flat_map(|share| own.to_bytes(share))
-            .collect();
+        let of_units = |share| own.to_bytes(share);
+        let bytes = units.into_iter().map(of_units).collect::<Vec<_>>().concat();
         self.count(Kind::Gradients, bytes.len() - to[ranks.rank()]);
         let all = ranks.all_to_all(&bytes, &to, &from);
         let parts = parts(&images, &all, &from);

@@ -21,38 +21,46 @@ pub fn to_stream(encoding: Encoding, integers: &[i16]) -> Vec<u8> {
         Encoding::Sign => (15, 0xff),
         _ => (0, 0),
     };
-    let mut stream = Vec::with_capacity(stream_length(encoding, integers.len()));
-    let mut push = |eight: i16x8| {
-        for digit in 0..encoding.digits() {
-            let set = eight & i16x8::splat(1 << (digit + shift));
-            stream.push(set.simd_ne(i16x8::splat(0)).to_bitmask() as u8 ^ turned);
+    let mut stream = vec![0; stream_length(encoding, integers.len())];
+    let pack = |integers: [i16; GROUP], bytes: &mut [u8]| {
+        for (digit, byte) in bytes.iter_mut().enumerate() {
+            let set = i16x8::from_array(integers) & i16x8::splat(1 << (digit + shift));
+            *byte = set.simd_ne(i16x8::splat(0)).to_bitmask() as u8 ^ turned;
         }
     };
     let (whole, rest) = integers.as_chunks::<GROUP>();
-    whole
-        .iter()
-        .for_each(|eight| push(i16x8::from_array(*eight)));
-    if !rest.is_empty() {
+    let mut bytes = stream.chunks_exact_mut(encoding.digits());
+    for (eight, bytes) in whole.iter().zip(&mut bytes) {
+        pack(*eight, bytes);
+    }
+    if let Some(bytes) = bytes.next() {
         // All of its digits are 0.
         let mut padded = [encoding.offset() as i16; GROUP];
         padded[..rest.len()].copy_from_slice(rest);
-        push(i16x8::from_array(padded));
+        pack(padded, bytes);
     }
     stream
 }
 
-/// Fills `integers` from the stream of as many; panics where it is shorter.
+/// Fills `integers` from the stream of as many; panics where it is of another length.
 pub fn from_stream(encoding: Encoding, stream: &[u8], integers: &mut [i16]) {
     assert_eq!(stream.len(), stream_length(encoding, integers.len()));
-    let groups = integers.chunks_mut(GROUP);
-    for (eight, bytes) in groups.zip(stream.chunks_exact(encoding.digits())) {
+    let unpack = |bytes: &[u8]| -> [i16; GROUP] {
         let mut sums = i16x8::splat(encoding.offset() as i16);
         for (digit, byte) in bytes.iter().enumerate() {
             let coefficient = i16x8::splat(encoding.coefficient(digit) as i16);
             let set = Mask::<i16, GROUP>::from_bitmask(u64::from(*byte));
             sums += set.select(coefficient, i16x8::splat(0));
         }
-        eight.copy_from_slice(&sums.as_array()[..eight.len()]);
+        sums.to_array()
+    };
+    let (whole, rest) = integers.as_chunks_mut::<GROUP>();
+    let mut bytes = stream.chunks_exact(encoding.digits());
+    for (eight, bytes) in whole.iter_mut().zip(&mut bytes) {
+        *eight = unpack(bytes);
+    }
+    if let Some(bytes) = bytes.next() {
+        rest.copy_from_slice(&unpack(bytes)[..rest.len()]);
     }
 }
 

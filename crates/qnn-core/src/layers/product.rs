@@ -801,7 +801,8 @@ fn with_chances<R>(chances: Option<&Chances>, row: usize, work: impl FnOnce(&[f3
 
 /// Floats as they travel.
 pub(crate) fn float_bytes(floats: &[f32]) -> Vec<u8> {
-    floats.iter().flat_map(|x| x.to_le_bytes()).collect()
+    let bytes: Vec<[u8; 4]> = floats.iter().map(|x| x.to_le_bytes()).collect();
+    bytes.into_flattened()
 }
 
 /// Floats that have travelled.
