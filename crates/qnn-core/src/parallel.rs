@@ -163,10 +163,14 @@ impl Traffic {
                     }
                 }
             }
-            // Four sums go from rank to rank and back to all, the largest magnitudes from each to each, and so does thrice
-            // whether all is finite.
+            // Four sums go from rank to rank and back to all, the largest magnitudes from each to each.
             traffic.statistics += 4 * 2 * others * bytes(None, units);
-            traffic.statistics += ranks * others * (bytes(None, units) + 3);
+            traffic.statistics += ranks * others * bytes(None, units);
+            let inputs = spec.input_encoding(layer, true);
+            if inputs.and(spec.gradients().encoding()).is_none() {
+                // So does whether the gradients to the weights are finite, where they are products of floats.
+                traffic.statistics += ranks * others;
+            }
         }
         traffic
     }
@@ -257,7 +261,7 @@ impl<'a> Ranks<'a> {
         if self.are_one() { form } else { Form::Integers }
     }
 
-    /// What this rank came to, unless any of them came upon what is not finite.
+    /// What this rank came to, unless any of them has come upon what is not finite.
     pub(crate) fn agree<T>(&mut self, own: Result<T, NotFinite>) -> Result<T, NotFinite> {
         let Some(ranks) = self.communicator else {
             return own;
@@ -305,19 +309,24 @@ impl<'a> Ranks<'a> {
         read(&mut sums, &bytes);
     }
 
-    /// The largest magnitude of each of `count` units in all ranks, where `own` gives those of this one; `None` where this
-    /// process is alone.
-    pub(crate) fn largest(&mut self, count: usize, own: impl Fn(usize) -> f32) -> Option<Vec<f32>> {
+    /// The largest magnitude of each unit, `[units]`, in the gradients of all ranks, of which `own`, `[own images, units]`, are
+    /// those of this one; NaN where there is one. `None` where this process is alone, which has all at hand.
+    pub(crate) fn largest(&mut self, units: usize, own: &[f32]) -> Option<Vec<f32>> {
         let ranks = self.communicator?;
-        let mut largest: Vec<f32> = (0..count).map(own).collect();
-        let bytes = float_bytes(&largest);
+        // As integers, magnitudes are ordered with infinity and NaN above all.
+        let largest_of = |rows: &[f32]| -> Vec<f32> {
+            let mut largest = vec![0u32; units];
+            for row in rows.chunks_exact(units) {
+                for (largest, x) in largest.iter_mut().zip(row) {
+                    *largest = x.abs().to_bits().max(*largest);
+                }
+            }
+            largest.into_iter().map(f32::from_bits).collect()
+        };
+        let bytes = float_bytes(&largest_of(own));
         let lengths = vec![bytes.len(); ranks.size()];
         let all = self.all_gather(ranks, Kind::Statistics, &bytes, &lengths);
-        for (place, magnitude) in floats(&all).enumerate() {
-            let largest = &mut largest[place % count];
-            *largest = largest.max(magnitude);
-        }
-        Some(largest)
+        Some(largest_of(&floats(&all).collect::<Vec<_>>()))
     }
 
     /// The numbers of all ranks, `[shared, columns]`, of which `own` are those of this one.

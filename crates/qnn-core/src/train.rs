@@ -160,6 +160,8 @@ struct Work {
     normalized: Vec<Normalized>,
     /// The gradient to the outputs, then to the sums, of the layer being done, `[images, units]`.
     gradient: Vec<f32>,
+    /// The largest magnitude of each unit in it, where the batch is shared.
+    largest: Option<Vec<f32>>,
     /// The gradient to that layer's inputs, `[images, inputs]`.
     input_gradient: Vec<f32>,
     /// Both sides of the backward product under way: the gradient, quantized, and what it is multiplied with.
@@ -589,6 +591,7 @@ impl Trainer {
             outputs: Vec::new(),
             normalized: Vec::new(),
             gradient: Vec::new(),
+            largest: None,
             input_gradient: Vec::new(),
             backward: None,
             new_weights: Vec::new(),
@@ -767,8 +770,8 @@ impl Trainer {
                         ranks,
                     )
                     .map_err(diverged(layer, "gradients to the outputs"))?;
-                ranks
-                    .agree(are_finite(&work.gradient))
+                work.largest = ranks.largest(self.layers[layer].units, &work.gradient);
+                are_finite(work.largest.as_ref().unwrap_or(&work.gradient))
                     .map_err(diverged(layer, "gradients to the sums"))?;
             }
             Part::PrepareInputGradient { layer } => {
@@ -814,11 +817,9 @@ impl Trainer {
                 );
                 let chances = chances.map(|chances| chances.part(0, work.images.clone()));
                 let gradient = transpose(images, units, &work.gradient);
-                let largest_of_own = |unit: usize| largest(&gradient[unit * images..][..images]);
-                let largest = ranks.largest(units, largest_of_own);
-                let largest_of = |unit: usize| match &largest {
+                let largest_of = |unit: usize| match &work.largest {
                     Some(largest) => largest[unit],
-                    None => largest_of_own(unit),
+                    None => largest(&gradient[unit * images..][..images]),
                 };
                 let own = Operand::gradients_within(
                     ranks.form_of_own(kind.a()),
@@ -832,8 +833,13 @@ impl Trainer {
                     quantizer.unit(largest_of(unit))
                 });
                 let input = input.transposed(kind.b());
-                ranks
-                    .agree(gradient.product_is_finite(&input))
+                // The same on all ranks.
+                let largest_unit = match &work.largest {
+                    Some(all) if kind != ProductKind::Float => quantizer.unit(largest(all)),
+                    _ => gradient.largest_unit(),
+                };
+                gradient
+                    .product_is_finite(largest_unit, &input)
                     .map_err(diverged(layer, "gradients to the weights"))?;
                 work.backward = Some((gradient, input));
             }
@@ -855,9 +861,13 @@ impl Trainer {
                     let latent = &mut self.layers[layer].latent;
                     let latent = latent.part(own.start * inputs..own.end * inputs);
                     let tiles = layer_update.perform(latent, gradient, input, units.clone());
-                    let tiles = ranks
-                        .agree(tiles)
-                        .map_err(diverged(layer, "gradients to the weights"))?;
+                    // Products of integers have been found finite before.
+                    let encoding = self.spec.gradients().encoding();
+                    let tiles = match encoding.and(work.inputs[layer].encoding()) {
+                        Some(_) => tiles,
+                        None => ranks.agree(tiles),
+                    };
+                    let tiles = tiles.map_err(diverged(layer, "gradients to the weights"))?;
                     work.new_weights.extend(tiles);
                     if units.end == own.len() {
                         let tiles = std::mem::take(&mut work.new_weights);

@@ -715,16 +715,20 @@ impl Operand {
         });
     }
 
-    /// Whether all products with rows of `other` are numbers whose squares are finite: for integers the largest there
-    /// could be.
-    pub fn product_is_finite(&self, other: &Operand) -> Result<(), NotFinite> {
-        let largest_unit = |operand: &Operand| operand.units.iter().copied().fold(0.0, f32::max);
+    /// The largest of what the integers of the rows are worth; 0 for floats.
+    pub fn largest_unit(&self) -> f32 {
+        self.units.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// Whether all products with rows of `other` are numbers whose squares are finite: for integers, which are worth up to
+    /// `largest_unit`, the largest there could be.
+    pub fn product_is_finite(&self, largest_unit: f32, other: &Operand) -> Result<(), NotFinite> {
         let extreme = |operand: &Operand| {
             operand
                 .encoding
                 .map_or(1.0, |encoding| f32::from(encoding.range().1) + 1.0)
         };
-        let largest = largest_unit(self) * largest_unit(other) * extreme(self) * extreme(other);
+        let largest = largest_unit * other.largest_unit() * extreme(self) * extreme(other);
         are_finite(&[largest * self.columns as f32])
     }
 
