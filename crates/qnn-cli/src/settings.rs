@@ -64,6 +64,13 @@ pub struct Base {
 pub struct Settings {
     #[command(flatten)]
     base: Base,
+    #[command(flatten)]
+    varied: Varied,
+}
+
+/// What a sweep has lists of.
+#[derive(Args)]
+struct Varied {
     /// Widths of the hidden layers, such as 512,512.
     #[arg(long, value_delimiter = ',')]
     hidden: Option<Vec<usize>>,
@@ -187,15 +194,15 @@ impl Settings {
     /// The spec that the arguments describe, checked.
     pub fn spec(&self) -> Result<NetworkSpec> {
         let mut spec = self.base.spec()?;
-        let set = &mut spec;
-        replace(&mut set.hidden, &self.hidden);
-        replace(&mut set.weight_bits, &self.weight_bits);
-        replace(&mut set.weight_levels, &self.weight_levels);
-        replace(&mut set.weight_rounding, &self.weight_rounding);
-        replace(&mut set.activation_bits, &self.activation_bits);
-        replace(&mut set.activation_levels, &self.activation_levels);
-        replace(&mut set.activation_rounding, &self.activation_rounding);
-        replace(&mut set.seed, &self.seed);
+        let (set, varied) = (&mut spec, &self.varied);
+        replace(&mut set.hidden, &varied.hidden);
+        replace(&mut set.weight_bits, &varied.weight_bits);
+        replace(&mut set.weight_levels, &varied.weight_levels);
+        replace(&mut set.weight_rounding, &varied.weight_rounding);
+        replace(&mut set.activation_bits, &varied.activation_bits);
+        replace(&mut set.activation_levels, &varied.activation_levels);
+        replace(&mut set.activation_rounding, &varied.activation_rounding);
+        replace(&mut set.seed, &varied.seed);
         spec.validate()?;
         Ok(spec)
     }

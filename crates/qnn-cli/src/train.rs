@@ -47,7 +47,7 @@ pub struct Train {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, requires = "save")]
     save_every: Duration,
     /// Goes on from a network that was kept, with its settings, on the same data; from an interrupted run exactly.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["Settings", "Base"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Base", "Varied"])]
     resume: Option<PathBuf>,
     /// Begins where a network stands, under new settings but with its hidden layers: one saved here, or a dense one of another
     /// program, as safetensors or ONNX.

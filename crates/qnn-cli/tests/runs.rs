@@ -107,6 +107,14 @@ fn a_run_that_is_killed_loses_little_and_goes_on_exactly() {
         |lines: &[Value]| -> Vec<Value> { lines.iter().rev().take(3).map(without_times).collect() };
     assert_eq!(ends(&last), ends(&whole));
     assert_eq!(fs::read(&model).unwrap(), fs::read(&undisturbed).unwrap());
+    for settings in [
+        ["--hidden", "3"],
+        ["--learning-rate", "1"],
+        ["--weight-bits", "2"],
+    ] {
+        let resume = ["train", "--resume", file, "--data", data];
+        assert!(refusal(&[&resume[..], &settings].concat()).contains("cannot be used with"));
+    }
     // So many more, as asked; and then a run of its own length.
     let resume = ["train", "--resume", file, "--data", data, "--json"];
     assert_eq!(lines(&qnn(&resume)).len(), 5 + 1);

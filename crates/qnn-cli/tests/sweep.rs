@@ -271,6 +271,9 @@ fn grids_that_make_no_sense_are_refused_before_anything_runs() {
     assert!(refused(&["--quantizers", "linear"]).contains("linear-stochastic"));
     assert!(refused(&[]).contains("has no sweep.json"));
     assert!(refused(&["--job", "0"]).contains("has no sweep.json"));
+    for grid in [["--bits", "1"], ["--learning-rate", "1"]] {
+        assert!(refused(&[&["--job", "0"], &grid[..]].concat()).contains("cannot be used with"));
+    }
     assert!(!sweep.exists());
 
     // Data that cannot be read: every job says so, and none is started anew for it.

@@ -25,6 +25,12 @@ const MAX_JOBS: usize = 100_000;
 pub struct Grid {
     #[command(flatten)]
     base: Base,
+    #[command(flatten)]
+    axes: Axes,
+}
+
+#[derive(Args, Clone, Default, PartialEq)]
+struct Axes {
     /// Epochs of every job; 5 by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
@@ -172,34 +178,35 @@ impl Grid {
                         .with_context(|| format!("{} is no folder.", folder.display()))
                 })
                 .transpose()?,
-            epochs: self.epochs.unwrap_or(crate::train::EPOCHS),
+            epochs: self.axes.epochs.unwrap_or(crate::train::EPOCHS),
             jobs,
         })
     }
 
     /// The product of all lists; what is not listed is as in the settings to start from.
     fn jobs(&self) -> Result<Vec<Job>> {
+        let axes = &self.axes;
         let mut specs = vec![self.base.spec()?];
-        if self.bits.is_empty() {
-            specs = vary(&specs, &self.weight_bits, |spec, bits| {
+        if axes.bits.is_empty() {
+            specs = vary(&specs, &axes.weight_bits, |spec, bits| {
                 spec.weight_bits = *bits
             })?;
-            specs = vary(&specs, &self.activation_bits, |spec, bits| {
+            specs = vary(&specs, &axes.activation_bits, |spec, bits| {
                 spec.activation_bits = *bits;
             })?;
         } else {
-            specs = vary(&specs, &self.bits, |spec, bits| {
+            specs = vary(&specs, &axes.bits, |spec, bits| {
                 (spec.weight_bits, spec.activation_bits) = (*bits, *bits);
             })?;
         }
-        specs = vary(&specs, &self.widths, |spec, widths| {
+        specs = vary(&specs, &axes.widths, |spec, widths| {
             spec.hidden.clone_from(&widths.0);
         })?;
-        specs = vary(&specs, &self.quantizers, |spec, quantizer| {
+        specs = vary(&specs, &axes.quantizers, |spec, quantizer| {
             (spec.weight_levels, spec.weight_rounding) = quantizer.parts();
             (spec.activation_levels, spec.activation_rounding) = quantizer.parts();
         })?;
-        let seeds: Vec<u32> = self
+        let seeds: Vec<u32> = axes
             .seeds
             .iter()
             .cloned()

@@ -38,7 +38,7 @@ pub struct SweepArguments {
     #[arg(long, value_name = "NUMBER")]
     workers: Option<NonZero<usize>>,
     /// Runs one job and no other, from where it was stopped if it was: what schedulers call.
-    #[arg(long, value_name = "INDEX", conflicts_with = "Grid")]
+    #[arg(long, value_name = "INDEX", conflicts_with_all = ["Base", "Axes"])]
     job: Option<usize>,
     /// Seconds after which an unfinished network is saved.
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
