@@ -1,6 +1,6 @@
 //! `Trainer`: owns the weights and the optimizer's state, and trains step by step (paper Algorithm 1). Its result
-//! depends on spec, seed and data alone: not on threads, nor on how it is cut into slices: what is left to chance is
-//! drawn by step and place. It knows no clock: who calls it decides when.
+//! depends on spec, seed and data alone: not on threads or ranks, nor on how it is cut into slices: what is left to
+//! chance is drawn by step and place. It knows no clock: who calls it decides when.
 
 use std::ops::Range;
 
