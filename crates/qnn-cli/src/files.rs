@@ -197,7 +197,11 @@ impl Model {
     pub fn begin_anew(self, spec: NetworkSpec, pixels: &[u8]) -> Result<Trainer> {
         match self.kind {
             Kind::Foreign(dense) => Ok(dense.into_trainer(spec, pixels)?),
-            _ => Ok(begin_anew(self.trainer()?, spec)?),
+            Kind::Trained(both) => Ok(begin_anew(&both.1.trainer, spec)?),
+            Kind::Packed(mut opened, _) => {
+                opened.trainer.restate_batch_norm(pixels);
+                Ok(begin_anew(&opened.trainer, spec)?)
+            }
         }
     }
 }

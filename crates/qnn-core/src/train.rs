@@ -19,7 +19,7 @@ use crate::packed::{PackedLayer, PackedNetwork, SampledNetworks};
 use crate::parallel::{Kind, Ranks, Shared};
 use crate::quant::{PIXEL_STEP, Quantizer};
 use crate::random::{Chances, Purpose, initialization};
-use crate::spec::{LearningRateScale, NetworkSpec, SpecError};
+use crate::spec::{Bits, LearningRateScale, NetworkSpec, SpecError};
 use crate::threads;
 
 /// Multiply-accumulates after which a step may be interrupted: some 10 ms of one thread.
@@ -939,6 +939,32 @@ impl Trainer {
         }
     }
 
+    /// Restates batch normalization by the means and variances that the sums have for `pixels`, `[images, inputs]`, so that
+    /// training, which normalizes over batches, goes on from where the answers stand. They stay what they are, but for the
+    /// rounding of float32; those of signs exactly. For networks whose running statistics are not their own.
+    pub fn restate_batch_norm(&mut self, pixels: &[u8]) {
+        let mut statistics: Vec<Vec<(f32, f32)>> = Vec::new();
+        self.freeze().pass(pixels, |layer, input| {
+            let (images, units) = (input.rows(), layer.units());
+            let mut sums = vec![0.0; images * units];
+            input.product(0..images, layer.weights(), &mut sums);
+            statistics.push(
+                (0..units)
+                    .map(|unit| mean_and_variance(&sums[unit..], units))
+                    .collect(),
+            );
+        });
+        let signs = self.spec.activation_bits == Bits::ONE;
+        let last = self.layers.len() - 1;
+        for (index, (layer, statistics)) in self.layers.iter_mut().zip(statistics).enumerate() {
+            let (normalization, only_signs) = (self.spec.normalization, signs && index < last);
+            layer
+                .batch_norm
+                .restate(normalization, &statistics, only_signs);
+        }
+        self.forget_weights();
+    }
+
     /// All that is needed to go on from here, as bytes; to be called between steps.
     pub fn checkpoint(&self) -> Vec<u8> {
         let mut bytes = CHECKPOINT_MAGIC.to_vec();
@@ -1017,6 +1043,15 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+/// Of every `step`th of the numbers.
+fn mean_and_variance(numbers: &[f32], step: usize) -> (f32, f32) {
+    let numbers = || numbers.iter().step_by(step).map(|x| f64::from(*x));
+    let count = numbers().count().max(1) as f64;
+    let mean = numbers().sum::<f64>() / count;
+    let variance = numbers().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+    (mean as f32, variance as f32)
 }
 
 /// Whether there are images of `inputs` pixels in `classes` classes.

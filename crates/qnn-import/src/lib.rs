@@ -112,8 +112,14 @@ fn open(file: &Offered) -> Result<FromImporter, Box<dyn Error>> {
         (foreign(file)?, NetworkOrigin::Foreign)
     } else {
         let qnn_files::Opened {
-            trainer, is_whole, ..
+            mut trainer,
+            is_whole,
+            ..
         } = qnn_files::open(&file.bytes)?;
+        let digits = DataSet::procedural(1, SAMPLES).test;
+        if !is_whole && trainer.inputs() == digits.image_size() {
+            trainer.restate_batch_norm(&digits.pixels);
+        }
         let step = trainer.step_count();
         let origin = if is_whole {
             NetworkOrigin::Training { step }

@@ -290,6 +290,30 @@ impl BatchNorm {
         Ok(())
     }
 
+    /// Puts `statistics` in the place of the running mean and variance of each unit and changes gamma and beta such that the
+    /// test phase stays as it is; where `only_signs` of it matter, with a gamma of 1 or -1.
+    pub(crate) fn restate(
+        &mut self,
+        normalization: Normalization,
+        statistics: &[(f32, f32)],
+        only_signs: bool,
+    ) {
+        let (scale, shift) = self.affine(normalization);
+        for (unit, (mean, variance)) in statistics.iter().enumerate() {
+            let deviation = 1.0 / normalization.inverse_deviation(*variance);
+            let factor = if only_signs && scale[unit] != 0.0 {
+                1.0 / (deviation * scale[unit].abs())
+            } else {
+                1.0
+            };
+            let scale = scale[unit] * factor;
+            self.gamma.values[unit] = scale * deviation;
+            self.beta.values[unit] = shift[unit] * factor + mean * scale;
+            self.running_mean[unit] = *mean;
+            self.running_variance[unit] = *variance;
+        }
+    }
+
     /// The test phase as an affine map of each unit: `(scale, shift)` with y = scale x + shift.
     pub fn affine(&self, normalization: Normalization) -> (Vec<f32>, Vec<f32>) {
         let scale: Vec<f32> = self
