@@ -119,7 +119,7 @@ impl Model {
         let opened = self.opened();
         opened.map(|opened| &opened.trainer).with_context(|| {
             let name = &self.name;
-            format!("{name} is a network of another program: begin with `qnn train --from {name}`.")
+            format!("{name} is a network of another program: begin with `qnn train --from` and that file.")
         })
     }
 
@@ -206,14 +206,22 @@ impl Model {
     }
 }
 
-/// Writes a file whole or not at all: what was there before stays until the new one is complete.
+/// Writes a file whole or not at all: what was there before stays until the new one is complete. What is no
+/// plain file, such as a terminal or a pipe, is written to.
 pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    if written.is_err() {
-        // A disk that is full should not be left with half a file as well.
-        let _ = fs::remove_file(&unfinished);
-    }
-    written.with_context(|| format!("{} cannot be written.", path.display()))
+    let write = || -> std::io::Result<()> {
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return fs::write(path, bytes);
+        }
+        // Not that of another process which writes the same file.
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(format!(".{}.unfinished", std::process::id()));
+        let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+        if written.is_err() {
+            // A disk that is full should not be left with half a file as well.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
+    };
+    write().with_context(|| format!("{} cannot be written.", path.display()))
 }

@@ -13,6 +13,7 @@ use qnn_core::data::TrainingData;
 use qnn_core::parallel::{Communicator, Ranks};
 use rayon::ThreadPool;
 
+use crate::exit;
 use crate::train::{self, Begun, Train};
 
 /// All processes that mpirun has started.
@@ -49,9 +50,19 @@ fn begin(arguments: &Train, threading: Threading) -> Result<(ThreadPool, Begun)>
 }
 
 /// Whether all ranks begin with the same network and data.
-fn ensure_same(Begun { trainer, data, .. }: &Begun) -> Result<()> {
+fn ensure_same(begun: &Begun) -> Result<()> {
+    let Begun {
+        trainer,
+        data,
+        other,
+        state,
+        until,
+    } = begun;
     let mut hasher = DefaultHasher::new();
     trainer.checkpoint().hash(&mut hasher);
+    (until, serde_json::to_string(state)?).hash(&mut hasher);
+    let test = &other.as_ref().unwrap_or(data).test;
+    (&test.pixels, &test.labels).hash(&mut hasher);
     if let TrainingData::Images(images) | TrainingData::Repeated(images, _) = &data.train {
         (&images.pixels, &images.labels).hash(&mut hasher);
     }
@@ -67,8 +78,8 @@ fn ensure_same(Begun { trainer, data, .. }: &Begun) -> Result<()> {
 /// Ends all processes: prints the error, or waits for the rank that does.
 fn end(error: Option<anyhow::Error>) -> ! {
     if let Some(error) = error {
-        eprintln!("Error: {error:?}");
-        SimpleCommunicator::world().abort(1);
+        exit::tell(&error);
+        SimpleCommunicator::world().abort(exit::code(&error).into());
     }
     loop {
         std::thread::park();

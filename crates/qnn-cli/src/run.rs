@@ -231,7 +231,7 @@ impl<'a> Training<'a> {
         let mut saved_at = Instant::now();
         let mut is_saved = false;
         while self.trainer.epoch() < until {
-            if let Some(signal) = signals::received().filter(|_| self.ranks.is_alone()) {
+            if let Some(signal) = signals::received().filter(|_| self.ranks.are_one()) {
                 if let Some((place, _)) = place
                     && !is_saved
                 {
@@ -242,7 +242,7 @@ impl<'a> Training<'a> {
             let end = self.step()?;
             if let Some((place, interval)) = place {
                 // Ranks have the whole network at the end of an epoch only, and the first one saves it.
-                let is_due = self.ranks.is_alone() && saved_at.elapsed() >= interval;
+                let is_due = self.ranks.are_one() && saved_at.elapsed() >= interval;
                 is_saved = end.is_some() || is_due;
                 if is_saved && self.ranks.is_first() {
                     self.save(place, until)?;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::eval::{Foreign, check_shape};
 use crate::exit::Ending;
 use crate::plot;
-use crate::run::{End, EpochEnd, Place, Training};
+use crate::run::{End, EpochEnd, Place, State, Training};
 use crate::settings::{Settings, seconds};
 use crate::{
     Clock, EVALUATION_PIECE, FinalReport, Output, check_fit, data_set, files, gpu, signals,
@@ -74,7 +74,11 @@ pub struct Train {
 pub struct Begun {
     pub trainer: Trainer,
     pub data: DataSet,
-    other: Option<DataSet>,
+    pub other: Option<DataSet>,
+    /// Of the run that is gone on with.
+    pub state: Option<State>,
+    /// Epochs to have trained in the end.
+    pub until: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -135,10 +139,20 @@ pub fn begin(arguments: &Train) -> Result<Begun> {
     };
     check_fit(&trainer, &data)?;
     check_fit(&trainer, other.as_ref().unwrap_or(&data))?;
+    let state = match &arguments.resume {
+        Some(file) => Place::beside(file).state(&trainer, &data.name)?,
+        None => None,
+    };
+    let until = match (arguments.epochs, &state) {
+        (None, Some(state)) if state.until >= trainer.epoch() => state.until,
+        (epochs, _) => trainer.epoch().saturating_add(epochs.unwrap_or(EPOCHS)),
+    };
     Ok(Begun {
         trainer,
         data,
         other,
+        state,
+        until,
     })
 }
 
@@ -148,21 +162,15 @@ pub fn train_among(arguments: &Train, begun: Begun, ranks: Ranks<'_>) -> Result<
         trainer,
         data,
         other,
+        state,
+        until,
     } = begun;
     let tested = other.as_ref().unwrap_or(&data);
-    let state = match &arguments.resume {
-        Some(file) => Place::beside(file).state(&trainer, &data.name)?,
-        None => None,
-    };
-    let until = match (arguments.epochs, &state) {
-        (None, Some(state)) if state.until > trainer.epoch() => state.until,
-        (epochs, _) => trainer.epoch().saturating_add(epochs.unwrap_or(EPOCHS)),
-    };
     let on_gpu = match arguments.backend {
         Backend::Processor => None,
         Backend::Gpu => Some(pollster::block_on(gpu::trainer(&trainer, &data.train))?),
     };
-    let (is_first, is_alone) = (ranks.is_first(), ranks.is_alone());
+    let (is_first, is_alone) = (ranks.is_first(), ranks.are_one());
     let first_step = trainer.step_count();
     let mut training = Training::new(trainer, state, &data, &tested.test);
     training.share_among(ranks);

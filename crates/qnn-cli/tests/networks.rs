@@ -184,7 +184,7 @@ fn a_network_of_another_program_is_tested_and_trained_on() {
         2
     );
     let wrong = refusal(&["export", "--model", &theirs, "--out", &path("a.c")]);
-    assert!(wrong.contains("qnn train --from theirs.onnx"), "{wrong}");
+    assert!(wrong.contains("qnn train --from"), "{wrong}");
 }
 
 #[test]

@@ -207,11 +207,6 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// Whether there are no others.
-    pub fn is_alone(&self) -> bool {
-        self.communicator.is_none()
-    }
-
     /// What this rank has sent so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
@@ -244,7 +239,7 @@ impl<'a> Ranks<'a> {
     }
 
     /// Whether this process shares nothing.
-    pub(crate) fn are_one(&self) -> bool {
+    pub fn are_one(&self) -> bool {
         self.communicator.is_none()
     }
 

@@ -104,14 +104,16 @@ pub fn run(sweep: &Sweep, index: usize, manner: &Manner) -> Result<JobResult> {
     fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made.", folder.display()))?;
     // Held until the end.
     let _lock = lock(&folder, manner)?;
-    if let Some(result) = result(manner.folder, job)? {
-        return Ok(result);
-    }
-    let data = data_set(manner.data.or(sweep.data.as_deref()), job.spec.seed)?;
     let place = Place {
         checkpoint: folder.join("checkpoint"),
         state: folder.join("run.json"),
     };
+    if let Some(result) = result(manner.folder, job)? {
+        // It may have been killed before it did so itself.
+        place.forget();
+        return Ok(result);
+    }
+    let data = data_set(manner.data.or(sweep.data.as_deref()), job.spec.seed)?;
     let mut training = Training::resume_or_begin(&place, &job.spec, &data)?;
     let all_steps = training.epoch_steps() * u64::from(sweep.epochs);
     let template = "{prefix} {bar:30} {pos}/{len} steps, {eta} left";

@@ -35,7 +35,7 @@ pub struct SweepArguments {
     #[command(flatten)]
     grid: Grid,
     /// Processes that run jobs at the same time; one for each core by default.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "scheduler")]
     workers: Option<NonZero<usize>>,
     /// Runs one job and no other, from where it was stopped if it was: what schedulers call.
     #[arg(long, value_name = "INDEX", conflicts_with_all = ["Base", "Axes"])]
@@ -65,6 +65,7 @@ pub fn sweep(arguments: SweepArguments) -> Result<()> {
         return arguments.scheduling.write(
             &arguments.folder,
             &sweep,
+            arguments.data.as_deref(),
             arguments.save_every,
             arguments.output.json,
         );

@@ -13,6 +13,8 @@ use crate::{files, print_line};
 
 /// Seconds before the time limit, or before a pod is killed, that a job has to save its network.
 const GRACE: u32 = 60;
+/// The jobs of an array that Slurm takes as it is delivered.
+const MAX_ARRAY: usize = 1001;
 /// How often Kubernetes starts a job anew that fails.
 const RETRIES: u32 = 3;
 
@@ -104,6 +106,7 @@ impl Scheduling {
         &self,
         folder: &Path,
         sweep: &Sweep,
+        data: Option<&Path>,
         interval: Duration,
         json: bool,
     ) -> Result<()> {
@@ -114,7 +117,7 @@ impl Scheduling {
         let (file, text, command) = match scheduler {
             Scheduler::Slurm => (
                 "sweep.sbatch",
-                self.batch_script(folder, sweep, interval)?,
+                self.batch_script(folder, sweep, data, interval)?,
                 "sbatch",
             ),
             Scheduler::Kubernetes => {
@@ -136,11 +139,24 @@ impl Scheduling {
         print_line(&if json {
             json!({"file": path, "command": command, "jobs": sweep.jobs.len()}).to_string()
         } else {
-            format!("{} jobs; hand them in with: {command}", sweep.jobs.len())
+            let jobs = sweep.jobs.len();
+            let limit = if matches!(scheduler, Scheduler::Slurm) && jobs > MAX_ARRAY {
+                ". Slurm refuses arrays of more than its MaxArraySize, 1001 unless it was raised"
+            } else {
+                ""
+            };
+            format!("{jobs} jobs; hand them in with: {command}{limit}")
         })
     }
 
-    fn batch_script(&self, folder: &Path, sweep: &Sweep, interval: f64) -> Result<String> {
+    /// `data` is where the data is now, if not where the sweep says.
+    fn batch_script(
+        &self,
+        folder: &Path,
+        sweep: &Sweep,
+        data: Option<&Path>,
+        interval: f64,
+    ) -> Result<String> {
         let absolute = |path: PathBuf| -> Result<String> {
             let path = std::path::absolute(&path)
                 .with_context(|| format!("{} is no path.", path.display()))?;
@@ -157,6 +173,10 @@ impl Scheduling {
             format!("#SBATCH --partition={name}\n")
         });
         let (cores, memory, time) = (self.cores, self.memory, self.time);
+        let data = match data {
+            Some(data) => format!(" --data {}", absolute(data.into())?),
+            None => String::new(),
+        };
         Ok(format!(
             "#!/bin/bash
 # Written by `qnn sweep`. Each task of the array runs one job, which goes on where it was stopped.
@@ -172,7 +192,7 @@ impl Scheduling {
 folder={folder}
 job=$SLURM_ARRAY_TASK_ID
 mkdir -p \"$folder/jobs/$job\"
-srun --ntasks=1 {program} sweep \"$folder\" --job \"$job\" --threads {cores} --save-every {interval} >>\"$folder/jobs/$job/log\" 2>&1
+srun --ntasks=1 --cpus-per-task={cores} {program} sweep \"$folder\" --job \"$job\" --threads {cores} --save-every {interval}{data} >>\"$folder/jobs/$job/log\" 2>&1
 code=$?
 # Interrupted before the time limit, with its network saved: it waits for its next turn.
 if [ \"$code\" -eq 143 ]; then scontrol requeue \"$SLURM_JOB_ID\"; fi
@@ -182,7 +202,7 @@ exit \"$code\"
     }
 
     fn kubernetes_job(&self, folder: &Path, sweep: &Sweep, interval: f64) -> Value {
-        let literal = |text: &str| text.replace("$(", "$$(");
+        let literal = |text: &str| text.replace('$', "$$");
         let mut arguments = vec![
             "sweep".to_owned(),
             literal(&self.mount),

@@ -204,7 +204,7 @@ impl Shared<'_> {
             let status = worker.wait().context("A worker cannot be waited for.")?;
             let mut state = self.state();
             state.inputs[place] = None;
-            let stops = state.stops;
+            let stops = state.stops || signals::received().is_some();
             drop(state);
             match outcome(status, &self.log(job)) {
                 Outcome::Killed if stops => return Ok(None),
@@ -241,6 +241,9 @@ impl Shared<'_> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log);
+        // Ctrl-C is for the sweep, which then asks its workers to end.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         if let Some(data) = self.workers.data {
             command.arg("--data").arg(data);
         }
