@@ -61,7 +61,8 @@ impl Scores {
         // The exponent of a power of two above all magnitudes.
         let above = |magnitudes: &mut dyn Iterator<Item = f64>| {
             let largest = magnitudes.fold(f64::from(f32::MIN_POSITIVE), f64::max);
-            largest.log2().floor() as i32 + 1
+            // The exponent stands in the bits; what a logarithm gives next to a power of two is the platform's.
+            (largest.to_bits() >> 52) as i32 - 1023 + 1
         };
         if !factors.iter().chain(&shifts).all(|x| x.is_finite()) {
             return None;
@@ -74,7 +75,8 @@ impl Scores {
         let multiplier = Scores::MULTIPLIER_BITS - above(&mut factors.iter().map(|x| x.abs()));
         let precision = multiplier.min(Scores::SHIFTED_BITS - bound);
         let fixed = |x: &f64| x * f64::powi(2.0, precision);
-        let shift = (precision + exponent).max(0) as u32;
+        // At least 6: the bound is no smaller than a factor.
+        let shift = (precision + exponent) as u32;
         // Rounded to the nearest, not down.
         let half = (1i64 << shift) >> 1;
         Some(Scores {
@@ -237,6 +239,14 @@ impl PackedLayer {
     /// Numbers that come out.
     pub fn units(&self) -> usize {
         self.units
+    }
+
+    /// The levels of a hidden layer's activations; `None` where a byte does not hold them, and in the last layer.
+    pub fn levels(&self) -> Option<Vec<i8>> {
+        match &self.edge {
+            Edge::Signs(_) => Some(vec![-1, 1]),
+            Edge::Affine { activations, .. } => (*activations)?.levels(),
+        }
     }
 
     /// The levels of a hidden layer's activations and where they change; `None` where inputs, weights or activations

@@ -33,6 +33,8 @@ pub enum FileError {
         "The tensor {0} is missing from this file, or is of another type or shape than the settings say."
     )]
     Tensor(String),
+    #[error("This network has {0} weights, too many to be trained on.")]
+    Large(usize),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -115,7 +117,8 @@ pub fn write(
     }
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    let mut file = Vec::with_capacity(8 + header.len() + end);
+    file.extend((header.len() as u64).to_le_bytes());
     file.extend(header);
     for tensor in tensors {
         file.extend(tensor.bytes);

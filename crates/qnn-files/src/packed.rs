@@ -65,9 +65,7 @@ fn layer_tensors(layer: &PackedLayer) -> Result<Vec<Part>, Unpackable> {
         }
         return Ok(parts);
     }
-    let thresholds = layer.level_thresholds();
-    let thresholds = thresholds.ok_or(Unpackable::Floats("activations"))?;
-    let levels = &thresholds.levels;
+    let levels = layer.levels().ok_or(Unpackable::Floats("activations"))?;
     parts.push((
         "levels",
         Dtype::I8,
@@ -77,10 +75,12 @@ fn layer_tensors(layer: &PackedLayer) -> Result<Vec<Part>, Unpackable> {
     if let (Edge::Affine { scale, shift, .. }, true) =
         (layer.edge(), levels.len() > MAX_THRESHOLD_LEVELS)
     {
-        parts.push(floats("scale", scale));
-        parts.push(floats("shift", shift));
-        parts.push(floats("unit", &[unit(layer)]));
+        parts.push(floats("scale", scale)?);
+        parts.push(floats("shift", shift)?);
+        parts.push(floats("unit", &[unit(layer)])?);
     } else {
+        let thresholds = layer.level_thresholds();
+        let thresholds = thresholds.ok_or(Unpackable::Floats("activations"))?;
         let values = thresholds.values.iter().flat_map(|sum| sum.to_le_bytes());
         parts.push((
             "thresholds",
@@ -99,12 +99,15 @@ fn unit(layer: &PackedLayer) -> f32 {
     layer.input_step() * layer.weights().units().first().copied().unwrap_or(1.0)
 }
 
-fn floats(part: &'static str, values: &[f32]) -> Part {
+fn floats(part: &'static str, values: &[f32]) -> Result<Part, Unpackable> {
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err(Unpackable::NotFinite);
+    }
     let bytes = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
         .collect();
-    (part, Dtype::F32, vec![values.len()], bytes)
+    Ok((part, Dtype::F32, vec![values.len()], bytes))
 }
 
 /// The bit planes of a layer's weights, `[digits, units, bytes]`.

@@ -20,22 +20,32 @@ const PARTS: LayerState<&str> = LayerState {
     running: ["running_mean", "running_variance"],
 };
 
+/// The shape of each part of a layer.
+fn shapes(inputs: usize, units: usize) -> LayerState<Vec<usize>> {
+    let of_units = || vec![units];
+    let of_weights = || vec![units, inputs];
+    LayerState {
+        latent: [of_weights(), of_weights(), of_weights()],
+        gamma: [of_units(), of_units(), of_units()],
+        beta: [of_units(), of_units(), of_units()],
+        running: [of_units(), of_units()],
+    }
+}
+
 /// A file that training goes on from exactly; to be called between steps. `classes` are the names of the classes.
 pub fn write_training(trainer: &Trainer, classes: &[String]) -> Vec<u8> {
     // Networks of floats have no packed form, and need none.
     let mut tensors = packed::tensors(&trainer.freeze()).unwrap_or_default();
-    let shapes = trainer
+    let layers = trainer
         .spec()
         .layer_shapes(trainer.inputs(), trainer.classes());
-    for (index, (state, (inputs, units))) in trainer.state().zip(shapes).enumerate() {
-        for (part, values) in PARTS.parts().zip(state.parts()) {
+    for (index, (state, (inputs, units))) in trainer.state().zip(layers).enumerate() {
+        let parts = PARTS.parts().zip(shapes(inputs, units).parts());
+        for ((part, shape), values) in parts.zip(state.parts()) {
             tensors.push(Tensor {
                 name: name(index, part),
                 dtype: Dtype::F32,
-                shape: match values.len() {
-                    length if length == inputs * units => vec![units, inputs],
-                    length => vec![length],
-                },
+                shape,
                 bytes: values
                     .iter()
                     .flat_map(|value| value.to_le_bytes())
@@ -54,20 +64,13 @@ pub fn read_trainer(file: &[u8]) -> Result<(Trainer, Description), FileError> {
     let tensors = SafeTensors::deserialize(file)?;
     let (inputs, classes) = (description.inputs, description.classes.len());
     // Sizes are checked before memory is taken for them: the file must hold as much.
-    let shapes = description.spec.layer_shapes(inputs, classes);
-    for (index, (inputs, units)) in shapes.into_iter().enumerate() {
-        let weights = inputs.saturating_mul(units);
-        let lengths = LayerState {
-            latent: [weights; 3],
-            gamma: [units; 3],
-            beta: [units; 3],
-            running: [units; 2],
-        };
-        for (part, length) in PARTS.parts().zip(lengths.parts()) {
+    let layers = description.spec.layer_shapes(inputs, classes);
+    for (index, (inputs, units)) in layers.into_iter().enumerate() {
+        for (part, shape) in PARTS.parts().zip(shapes(inputs, units).parts()) {
             let name = name(index, part);
-            let fits = tensors.tensor(&name).is_ok_and(|tensor| {
-                tensor.dtype() == Dtype::F32 && tensor.data().len() == length.saturating_mul(4)
-            });
+            let fits = tensors
+                .tensor(&name)
+                .is_ok_and(|tensor| tensor.dtype() == Dtype::F32 && tensor.shape() == shape);
             if !fits {
                 return Err(FileError::Tensor(name));
             }

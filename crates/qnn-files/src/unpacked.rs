@@ -12,6 +12,10 @@ use crate::header::{Description, FileError};
 /// The mean square of a pixel, of ink from 0 to 1: a guess.
 const PIXEL_SQUARE: f32 = 0.1;
 
+/// The most weights that are unpacked: each takes 12 bytes of latent weight and optimizer, a hundred times of what it takes
+/// in the file.
+const MAX_WEIGHTS: usize = 1 << 26;
+
 /// Batch normalization of a unit in the test phase: y = scale (x - mean) + shift.
 struct Affine {
     scale: f32,
@@ -19,8 +23,8 @@ struct Affine {
     shift: f32,
 }
 
-/// The trainer of a file's packed network. With 1-bit activations it answers exactly as the file does; with more, what lies
-/// on the edge between two levels may fall on the other side.
+/// The trainer of a file's packed network. It answers as the file does but for sums next to the edge of two levels, which may
+/// fall on the other side: with 1-bit activations there are none, but where sums are so large that float32 rounds them.
 pub fn unpack(file: &[u8]) -> Result<(Trainer, Description), FileError> {
     let description = Description::of(file)?;
     let network = Network::parse(file)?;
@@ -35,9 +39,21 @@ fn trainer(network: &Network<'_>, spec: &NetworkSpec) -> Result<Trainer, FileErr
         .map(|layer| layer.units)
         .collect();
     let steps = spec.weights().encoding().map(Encoding::digits);
-    let is_of_spec = |layer: &Layer<'_>| Some(layer.weights.encoding.digits()) == steps;
+    let levels = spec.activations().levels();
+    let is_of_spec = |layer: &Layer<'_>| {
+        let known = match &layer.edge {
+            Edge::Thresholds(Thresholds { levels, .. }) | Edge::Affine { levels, .. } => *levels,
+            Edge::Scores { .. } => return Some(layer.weights.encoding.digits()) == steps,
+        };
+        let known: Vec<i8> = (0..known.count()).map(|index| known.level(index)).collect();
+        Some(layer.weights.encoding.digits()) == steps && levels.as_ref() == Some(&known)
+    };
     if spec.hidden != hidden || !layers.iter().all(is_of_spec) {
         return Err(FileError::Checkpoint(CheckpointError::Damaged));
+    }
+    let weights: usize = layers.iter().map(|layer| layer.inputs * layer.units).sum();
+    if weights > MAX_WEIGHTS {
+        return Err(FileError::Large(weights));
     }
     let progress = Progress::default();
     let trainer = Trainer::from_state(
@@ -91,9 +107,14 @@ fn weight_of(layer: &Layer<'_>, unit: usize, input: usize) -> i32 {
 /// What a unit makes of its sums, each worth `worth`.
 fn affine(layer: &Layer<'_>, unit: usize, worth: f32, spec: &NetworkSpec) -> Affine {
     match &layer.edge {
-        Edge::Thresholds(thresholds) => of_thresholds(thresholds, unit, worth, spec, layer.inputs),
-        Edge::Affine { scale, shift, .. } => Affine {
-            scale: scale.f32(unit),
+        Edge::Thresholds(thresholds) => of_thresholds(layer, thresholds, unit, worth, spec),
+        Edge::Affine {
+            scale,
+            shift,
+            unit: sum,
+            ..
+        } => Affine {
+            scale: scale.f32(unit) * (sum / worth),
             mean: 0.0,
             shift: shift.f32(unit),
         },
@@ -104,55 +125,70 @@ fn affine(layer: &Layer<'_>, unit: usize, worth: f32, spec: &NetworkSpec) -> Aff
             exponent,
         } => {
             let value = |integer: f64| integer * f64::powi(2.0, *exponent - *shift as i32);
+            // Half a score is in the offset, so that scores are rounded to the nearest.
+            let half = ((1u64 << shift) >> 1) as f64;
             Affine {
                 scale: (value(f64::from(multiplier.i32(unit))) / f64::from(worth)) as f32,
                 mean: 0.0,
-                shift: value(offset.i64(unit) as f64) as f32,
+                shift: value(offset.i64(unit) as f64 - half) as f32,
             }
         }
     }
 }
 
-/// The straight line through the first and the last change of level.
+/// The straight line through the first and the last change of level that a sum can come to.
 fn of_thresholds(
+    layer: &Layer<'_>,
     thresholds: &Thresholds<'_>,
     unit: usize,
     worth: f32,
     spec: &NetworkSpec,
-    inputs: usize,
 ) -> Affine {
     let count = thresholds.levels.count() - 1;
+    let extreme = |encoding: Encoding| i64::from(encoding.range().1) + 1;
+    let largest = extreme(layer.input) * extreme(layer.weights.encoding) * layer.inputs as i64;
+    let falls = thresholds.falls(unit);
+    let sum_at = |change: usize| thresholds.values.i32(unit * count + change);
+    // Beyond the largest sums stand the changes that never come.
+    let comes = |change: &usize| {
+        i64::from(sum_at(*change)).abs() <= largest && i64::from(sum_at(*change)) > -largest
+    };
     // Between the last sum of one level and the first of the next.
-    let change = |index: usize| (thresholds.values.i32(unit * count + index) as f32 - 0.5) * worth;
-    let sign = if thresholds.falls(unit) { -1.0 } else { 1.0 };
-    let (first, last) = (change(0), change(count - 1));
-    if last <= first {
-        return Affine {
-            scale: sign / (inputs as f32).sqrt(),
-            mean: first,
-            shift: 0.0,
-        };
-    }
+    let x = |change: usize| ((f64::from(sum_at(change)) - 0.5) * f64::from(worth)) as f32;
     // Where batch normalization's output is between two levels: half way, or by ratio.
-    let boundary = |index: usize| {
+    let y = |change: usize| {
+        let lower = if falls { count - 1 - change } else { change };
         let [below, above] =
-            [index, index + 1].map(|level| f32::from(thresholds.levels.level(level)));
+            [lower, lower + 1].map(|level| f32::from(thresholds.levels.level(level)));
         let middle = match spec.activation_levels {
             Levels::Logarithmic => (below * above).max(0.0).sqrt().copysign(below + above),
             Levels::Linear => (below + above) / 2.0,
         };
         middle * spec.activations().step()
     };
-    let (lowest, highest) = (boundary(0), boundary(count - 1));
-    let (from, to) = if sign < 0.0 {
-        (highest, lowest)
-    } else {
-        (lowest, highest)
-    };
-    let scale = (to - from) / (last - first);
-    Affine {
-        scale,
-        mean: first - from / scale,
-        shift: 0.0,
+    let coming: Vec<usize> = (0..count).filter(comes).collect();
+    match (coming.first(), coming.last()) {
+        (Some(first), Some(last)) if x(*last) > x(*first) => {
+            let scale = (y(*last) - y(*first)) / (x(*last) - x(*first));
+            Affine {
+                scale,
+                mean: x(*first) - y(*first) / scale,
+                shift: 0.0,
+            }
+        }
+        (Some(change), _) => {
+            let sign = if falls { -1.0 } else { 1.0 };
+            Affine {
+                scale: sign / (layer.inputs as f32).sqrt(),
+                mean: x(*change),
+                shift: y(*change),
+            }
+        }
+        // Always the same level.
+        _ => Affine {
+            scale: 0.0,
+            mean: 0.0,
+            shift: f32::from(thresholds.level(unit, 0)) * spec.activations().step(),
+        },
     }
 }

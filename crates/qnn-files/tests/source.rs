@@ -80,7 +80,16 @@ fn compare(printed: &str, trainer: &Trainer, pixels: &[u8]) {
 /// rustc as the project pins it: the folder tells which.
 fn rustc(folder: &Path, arguments: &[&str]) {
     let mut command = Command::new("rustc");
-    command.args(["--edition", "2024", "-O", "-D", "warnings", "--out-dir"]);
+    command.args([
+        "--edition",
+        "2024",
+        "-O",
+        "-C",
+        "overflow-checks",
+        "-D",
+        "warnings",
+        "--out-dir",
+    ]);
     command.arg(folder).args(arguments);
     assert!(
         command

@@ -112,6 +112,12 @@ impl<'a> Network<'a> {
     }
 }
 
+/// Whether the bits beyond the first `count` are zeros, of as many bytes as those take.
+fn is_padded(bytes: &[u8], count: usize) -> bool {
+    let padding = !(u8::MAX >> (8 * bytes.len() - count));
+    bytes.last().is_none_or(|byte| byte & padding == 0)
+}
+
 /// The tensors of one layer.
 struct Parts<'h, 'a> {
     layer: usize,
@@ -188,9 +194,10 @@ impl<'a> Parts<'_, 'a> {
             return Err(self.misfit("weight"));
         }
         let bytes = self.bytes("weight", ("U8", 1), &[digits, units, bytes_per_row])?;
-        let padding = !(u8::MAX >> (8 * bytes_per_row - inputs));
-        let last_bytes = bytes.chunks_exact(bytes_per_row).filter_map(<[u8]>::last);
-        if last_bytes.into_iter().any(|byte| byte & padding != 0) {
+        if !bytes
+            .chunks_exact(bytes_per_row)
+            .all(|row| is_padded(row, inputs))
+        {
             return Err(self.misfit("weight"));
         }
         Ok(Layer {
@@ -236,9 +243,14 @@ impl<'a> Parts<'_, 'a> {
         if count > MAX_THRESHOLD_LEVELS {
             return Err(self.misfit("levels"));
         }
+        let values = self.bytes("thresholds", ("I32", 4), &[units, count - 1])?;
+        let falling = self.bytes("falling", ("U8", 1), &[units.div_ceil(8)])?;
+        if !is_padded(falling, units) {
+            return Err(self.misfit("falling"));
+        }
         Ok(Edge::Thresholds(Thresholds {
-            values: Numbers(self.bytes("thresholds", ("I32", 4), &[units, count - 1])?),
-            falling: self.bytes("falling", ("U8", 1), &[units.div_ceil(8)])?,
+            values: Numbers(values),
+            falling,
             levels,
         }))
     }

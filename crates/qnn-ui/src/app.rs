@@ -166,8 +166,8 @@ pub struct App {
     /// Files that are being read, or were; and what reads them.
     pub(crate) import: Option<Import>,
     importer: Option<Importer>,
-    /// What a file is to be made of the chosen network when its checkpoint has come.
-    format_wanted: Option<NetworkFormat>,
+    /// What file is to be made of which network when its checkpoint has come.
+    format_wanted: Option<(NetworkId, NetworkFormat)>,
     /// What the file is called that the importer makes.
     file_to_come: Option<String>,
     pub(crate) strokes: Strokes,
@@ -405,12 +405,14 @@ impl Component for App {
             Message::Share(shares) => self.shares = shares,
             Message::Take(file) => {
                 if let File::Network(format) = file {
+                    let network = self.race.chosen().id;
                     if self.engine.is_some() && self.threads.is_some() {
                         // What was learned since the last checkpoint is to be in it.
-                        self.format_wanted = Some(format);
+                        self.format_wanted = Some((network, format));
+                        self.import = Some(Import::Writing);
                         self.tell(&ToEngine::Save);
                     } else {
-                        self.take_network(format);
+                        self.take_network(network, format);
                     }
                 } else if let Err(error) = self.take(file) {
                     self.alert = Some(text!("share.no_file", error = format!("{error:?}")));
@@ -460,7 +462,7 @@ impl Component for App {
             Message::ChooseData(DataOption::Files) => return false,
             Message::Drop => {
                 self.dragging = false;
-                self.importer = None;
+                self.end_import();
                 self.import = Some(Import::Reading(0.0));
             }
             // It may have been cancelled.
@@ -621,6 +623,10 @@ impl App {
     }
 
     fn engine_died(&mut self, reason: &str) {
+        if let Some((network, format)) = self.format_wanted.take() {
+            // As it was at its last checkpoint.
+            self.take_network(network, format);
+        }
         if self.roofline.is_measuring {
             self.roofline = Roofline::default();
         }
@@ -889,8 +895,8 @@ impl App {
                 self.tell(&ToEngine::Save);
             }
             FromEngine::Saved => {
-                if let Some(format) = self.format_wanted.take() {
-                    self.take_network(format);
+                if let Some((network, format)) = self.format_wanted.take() {
+                    self.take_network(network, format);
                 }
                 if self.wish.is_none() {
                     return;
@@ -1144,13 +1150,19 @@ impl App {
     fn end_import(&mut self) -> Option<String> {
         self.importer = None;
         self.import = None;
+        self.format_wanted = None;
         self.file_to_come.take()
     }
 
     /// Has a file made of the chosen network.
-    fn take_network(&mut self, format: NetworkFormat) {
-        let one = self.race.chosen();
-        let (Some(checkpoint), Some(data)) = (&one.checkpoint, &self.data) else {
+    fn take_network(&mut self, network: NetworkId, format: NetworkFormat) {
+        let found = self.race.get_mut(network).map(|one| &*one);
+        let (Some(one), Some(data)) = (found, &self.data) else {
+            self.import = None;
+            return;
+        };
+        let Some(checkpoint) = &one.checkpoint else {
+            self.import = None;
             return;
         };
         let (weights, activations) = (one.spec().weight_bits, one.spec().activation_bits);
@@ -1259,6 +1271,7 @@ impl App {
     }
 
     fn read_files(&mut self, files: Vec<Offered>) {
+        self.end_import();
         if files.is_empty() {
             self.import = Some(Import::Refused(text!("own.empty")));
             return;

@@ -1,5 +1,6 @@
 //! Dense networks in safetensors files of PyTorch's names: which tensors make a layer, and in which order the layers come.
 
+use qnn_core::spec::MAX_HIDDEN_LAYERS;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -58,11 +59,19 @@ impl State<'_> {
             }
             prefixes.push(prefix);
         }
-        prefixes.sort_by_key(|prefix| natural(prefix));
+        prefixes.sort_by_cached_key(|prefix| natural(prefix));
         prefixes.dedup();
         let is_norm = |prefix: &&str| self.find(prefix, "running_mean").is_some();
         let (norms, products): (Vec<&str>, Vec<&str>) =
             prefixes.iter().partition(|prefix| is_norm(prefix));
+        if products.len() > MAX_HIDDEN_LAYERS + 1 || norms.len() > products.len() {
+            return Err(ImportError::Network(format!(
+                "it has {} layers and {} normalizations; up to {} layers can be read, each with one",
+                products.len(),
+                norms.len(),
+                MAX_HIDDEN_LAYERS + 1
+            )));
+        }
         let mut layers = products
             .iter()
             .map(|prefix| self.product(prefix))

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 
+use qnn_core::spec::MAX_WIDTH;
+
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, data_type};
 use crate::dense::{ImportError, decoded};
 
@@ -113,6 +115,7 @@ impl<'a> Constants<'a> {
     }
 
     fn row_at(&self, node: &NodeProto, index: usize, depth: usize) -> Outcome<Vec<f32>> {
+        self.check_short(node, index)?;
         let constant = self.constant(node, index, depth)?;
         let last = constant.shape.last().copied().unwrap_or(1);
         if constant.numbers.is_empty() || constant.numbers.len() != last {
@@ -127,8 +130,22 @@ impl<'a> Constants<'a> {
         Ok(constant.numbers)
     }
 
+    /// Refuses a stored tensor that is longer than any row, before its numbers are read: many nodes may ask for it.
+    fn check_short(&self, node: &NodeProto, index: usize) -> Outcome<()> {
+        let stored = input(node, index).and_then(|name| self.tensors.get(name));
+        let longest = stored.and_then(|tensor| tensor.dims.iter().max());
+        match longest {
+            Some(length) if *length > MAX_WIDTH as i64 => refuse(
+                node,
+                format!("{} has more than {MAX_WIDTH} numbers", node.input[index]),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The constant at an input of a node, a single number.
     pub fn scalar(&self, node: &NodeProto, index: usize) -> Outcome<f32> {
+        self.check_short(node, index)?;
         match self.constant(node, index, 0)?.numbers[..] {
             [number] => Ok(number),
             _ => refuse(

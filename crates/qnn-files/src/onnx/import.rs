@@ -32,6 +32,11 @@ pub fn import(bytes: &[u8]) -> Result<Dense, Option<ImportError>> {
     Ok(Chain::new(&graph)?.follow()?)
 }
 
+/// Whether a Cast makes floats: of 16, 32 or 64 bits, or bfloat16.
+fn casts_to_float(node: &NodeProto) -> bool {
+    [1, 10, 11, 16].contains(&integer(node, "to", 1))
+}
+
 /// The layers as far as the chain has been followed.
 struct Chain<'a> {
     graph: &'a GraphProto,
@@ -90,6 +95,10 @@ impl<'a> Chain<'a> {
         let graph = self.graph;
         let mut ended = false;
         for node in &graph.node {
+            // Shapes and labels lead away from the chain.
+            if matches!(node.op_type.as_str(), "Shape" | "ArgMax") {
+                continue;
+            }
             if let Some(branch) = node
                 .input
                 .iter()
@@ -102,8 +111,7 @@ impl<'a> Chain<'a> {
             }
             // What takes in nothing of the chain is a constant, or is for nothing.
             let is_next = node.input.iter().any(|input| input == self.value);
-            // Shapes and labels lead away from the chain.
-            if !is_next || matches!(node.op_type.as_str(), "Shape" | "ArgMax") {
+            if !is_next {
                 continue;
             }
             if ended {
@@ -143,6 +151,9 @@ impl<'a> Chain<'a> {
             return refuse(node, "the images are not its first input");
         }
         match node.op_type.as_str() {
+            "Cast" if !self.layers.is_empty() && !casts_to_float(node) => {
+                refuse(node, "it rounds to whole numbers")
+            }
             "Identity" | "Cast" | "Dropout" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze"
             | "Softmax" | "LogSoftmax" => Ok(()),
             "DequantizeLinear" => self.dequantize(node),
@@ -191,8 +202,11 @@ impl<'a> Chain<'a> {
         let Some(layer) = self.layers.last_mut() else {
             return refuse(node, "there is no layer before it");
         };
+        if activation == Activation::NONE {
+            return Ok(());
+        }
         layer.activation = match (layer.activation, activation) {
-            (Activation::NONE, activation) => activation,
+            (Activation::NONE, activation) if !self.activated => activation,
             (
                 Activation::Clip { lowest, highest },
                 Activation::Clip {
