@@ -160,7 +160,7 @@ fn mpi_says_once_what_is_wrong_and_ends() {
         (
             2,
             one(&["--save", "/nowhere/model"]),
-            "/nowhere/model cannot be written",
+            "/nowhere/model.run.json cannot be written",
         ),
         (
             1,
